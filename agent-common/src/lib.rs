@@ -1,0 +1,267 @@
+//! What crosses the boundary between the kernel half and the agent, and nothing else.
+//!
+//! The kernel half writes these records into one ring buffer; the agent reads them with checked
+//! decoding (`capture/record.rs`). Every record begins with a [`Header`]; the kind says which
+//! structure the header belongs to. Layouts are `repr(C)` without padding (zerocopy refuses any),
+//! in native byte order, because both halves run on one machine.
+//!
+//! Integers from the ring become enums only by the checked conversions below: a value that this
+//! build does not know is an error, never a transmute.
+#![no_std]
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of the record layouts. Both halves are built together and the object is embedded, so a
+/// mismatch means a corrupted ring, and the record is counted and skipped.
+pub const ABI_VERSION: u16 = 1;
+
+/// Payload capacities of a data record in bytes, smallest first. A record takes the smallest
+/// class that holds its payload: ring space is what runs out first, and most reads are small.
+/// The largest equals the longest plaintext of one TLS record (RFC 8446 §5.1).
+pub const SIZE_CLASSES: [u32; 4] = [256, 1024, 4096, MAX_PAYLOAD];
+
+/// Longest payload of one data record, in bytes.
+pub const MAX_PAYLOAD: u32 = 16 * 1024;
+
+/// Records that one call may fill. Beyond `MAX_RECORDS_PER_CALL * MAX_PAYLOAD` bytes (1 MiB) the
+/// rest of a call is reported as not captured, because the kernel's verifier wants loops bounded.
+pub const MAX_RECORDS_PER_CALL: u32 = 64;
+
+/// Bytes of a process's short name, as the kernel keeps it (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// Bytes of an executable's path that an exec record carries.
+pub const PATH_LEN: usize = 256;
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// Plaintext that a TLS call read or wrote: [`DataRecord`] and its payload.
+    Data = 1,
+    /// The socket beneath a TLS session became known: [`SocketRecord`].
+    Socket = 2,
+    /// A TLS session ended, wholly or in one direction: [`CloseRecord`].
+    Close = 3,
+    /// A process executed a new program: [`ExecRecord`].
+    Exec = 4,
+    /// A process ended: the [`Header`] alone.
+    Exit = 5,
+}
+
+impl TryFrom<u8> for RecordKind {
+    type Error = UnknownValue;
+
+    fn try_from(value: u8) -> Result<Self, UnknownValue> {
+        match value {
+            1 => Ok(Self::Data),
+            2 => Ok(Self::Socket),
+            3 => Ok(Self::Close),
+            4 => Ok(Self::Exec),
+            5 => Ok(Self::Exit),
+            other => Err(UnknownValue(other)),
+        }
+    }
+}
+
+/// Which way bytes went, as the observed process saw it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Way {
+    /// The process received them.
+    In = 1,
+    /// The process sent them.
+    Out = 2,
+    /// Both, in a close record: the session is gone.
+    Both = 3,
+}
+
+impl TryFrom<u8> for Way {
+    type Error = UnknownValue;
+
+    fn try_from(value: u8) -> Result<Self, UnknownValue> {
+        match value {
+            1 => Ok(Self::In),
+            2 => Ok(Self::Out),
+            3 => Ok(Self::Both),
+            other => Err(UnknownValue(other)),
+        }
+    }
+}
+
+/// A byte that is none of an enum's values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UnknownValue(pub u8);
+
+/// The start of every record.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// [`ABI_VERSION`] of the writer.
+    pub abi: u16,
+    /// A [`RecordKind`].
+    pub kind: u8,
+    /// A [`Way`], or 0 where the kind has none.
+    pub way: u8,
+    /// Process id, in the initial namespace.
+    pub tgid: u32,
+    /// Thread id, in the initial namespace.
+    pub tid: u32,
+    /// Must be zero.
+    pub reserved: u32,
+    /// Nanoseconds of `CLOCK_BOOTTIME`, or of `CLOCK_MONOTONIC` before Linux 5.8.
+    pub time_ns: u64,
+}
+
+/// Names one TLS session of one process, for as long as the session object lives.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Session {
+    /// Address of the library's session object in the process.
+    pub object: u64,
+    /// When the object was first seen (`time_ns` of that moment): tells a session from the next
+    /// one that the allocator puts at the same address.
+    pub generation: u64,
+}
+
+/// Plaintext of a TLS call. `len` payload bytes follow.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct DataRecord {
+    /// Kind [`RecordKind::Data`], way in or out.
+    pub header: Header,
+    /// Whose bytes these are.
+    pub session: Session,
+    /// Position of the first payload byte in this direction of the session, counted from the
+    /// first byte that the agent could have seen.
+    pub offset: u64,
+    /// Payload bytes in this record, at most [`MAX_PAYLOAD`].
+    pub len: u32,
+    /// Bytes of the same call after this payload that were not captured (a fault while reading
+    /// the process's memory, or a call longer than the limit).
+    pub lost: u32,
+}
+
+/// The socket beneath a session, as the kernel knows it. Addresses are in network byte order,
+/// IPv4 in the first four bytes; ports are in host byte order.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct SocketRecord {
+    /// Kind [`RecordKind::Socket`].
+    pub header: Header,
+    /// The session that was found on this socket.
+    pub session: Session,
+    /// The kernel's socket cookie: unique for this boot.
+    pub cookie: u64,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Remote address.
+    pub remote: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Must be zero.
+    pub reserved: u16,
+    /// Inode number of the socket's network namespace, 0 if unknown.
+    pub netns: u32,
+    /// Must be zero.
+    pub reserved2: u32,
+}
+
+/// The end of a session, or of one direction of it.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct CloseRecord {
+    /// Kind [`RecordKind::Close`]; the way says which direction ended.
+    pub header: Header,
+    /// The session that ended.
+    pub session: Session,
+}
+
+/// A process executed a new program.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct ExecRecord {
+    /// Kind [`RecordKind::Exec`].
+    pub header: Header,
+    /// Short name, zero-terminated.
+    pub comm: [u8; COMM_LEN],
+    /// Path given to `execve`, zero-terminated, cut at [`PATH_LEN`].
+    pub path: [u8; PATH_LEN],
+}
+
+/// Events that the kernel half counts, per CPU. The discriminant is the index in the map.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Data records written to the ring.
+    DataRecords = 0,
+    /// Payload bytes written to the ring.
+    DataBytes = 1,
+    /// Records that found the ring full. Bytes lost so are gaps in the stream's offsets.
+    RingFull = 2,
+    /// Payload bytes that found the ring full.
+    RingFullBytes = 3,
+    /// Reads of a process's memory that faulted.
+    UserFault = 4,
+    /// Bytes beyond [`MAX_RECORDS_PER_CALL`].
+    CallTooLong = 5,
+    /// Returns of a probed function whose entry was not seen.
+    UnmatchedReturn = 6,
+    /// Entries that could not be remembered because the table was full.
+    CallTableFull = 7,
+    /// Sessions that could not be remembered because the table was full.
+    SessionTableFull = 8,
+    /// Calls that returned an error or moved no bytes: their buffers were not read.
+    EmptyCalls = 9,
+    /// Control records (socket, close, exec, exit) that found the ring full.
+    ControlLost = 10,
+}
+
+impl Counter {
+    /// Every counter, in index order.
+    pub const ALL: [Self; 11] = [
+        Self::DataRecords,
+        Self::DataBytes,
+        Self::RingFull,
+        Self::RingFullBytes,
+        Self::UserFault,
+        Self::CallTooLong,
+        Self::UnmatchedReturn,
+        Self::CallTableFull,
+        Self::SessionTableFull,
+        Self::EmptyCalls,
+        Self::ControlLost,
+    ];
+
+    /// Name in metrics and status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DataRecords => "data_records",
+            Self::DataBytes => "data_bytes",
+            Self::RingFull => "ring_full_records",
+            Self::RingFullBytes => "ring_full_bytes",
+            Self::UserFault => "user_faults",
+            Self::CallTooLong => "call_too_long_bytes",
+            Self::UnmatchedReturn => "unmatched_returns",
+            Self::CallTableFull => "call_table_full",
+            Self::SessionTableFull => "session_table_full",
+            Self::EmptyCalls => "empty_calls",
+            Self::ControlLost => "control_records_lost",
+        }
+    }
+}
+
+// Both halves must agree on these; a change needs a new ABI_VERSION.
+const _: () = {
+    assert!(size_of::<Header>() == 24);
+    assert!(size_of::<Session>() == 16);
+    assert!(size_of::<DataRecord>() == 56);
+    assert!(size_of::<SocketRecord>() == 96);
+    assert!(size_of::<CloseRecord>() == 40);
+    assert!(size_of::<ExecRecord>() == 296);
+};

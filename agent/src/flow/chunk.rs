@@ -1,0 +1,77 @@
+//! The one type in which both capture paths end: bytes of one direction of one connection, or the
+//! statement that bytes are missing. Downstream of it nobody can tell which path they came by.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Timestamp, identity::process::Process};
+
+/// Which way bytes went, as the observed process saw it. Whether that makes the process a client
+/// or a server is for the HTTP stage to find out.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub enum Direction {
+    /// The process received the bytes.
+    Inbound,
+    /// The process sent the bytes.
+    Outbound,
+}
+
+impl Direction {
+    /// The other direction.
+    #[must_use]
+    pub const fn reverse(self) -> Self {
+        match self {
+            Self::Inbound => Self::Outbound,
+            Self::Outbound => Self::Inbound,
+        }
+    }
+}
+
+/// A piece of one direction of a connection, in stream order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Chunk {
+    /// When the process had the bytes (inbound) or handed them over (outbound).
+    pub at: Timestamp,
+    /// Which way they went.
+    pub direction: Direction,
+    /// The bytes, or their absence.
+    pub payload: Payload,
+}
+
+/// What a [`Chunk`] carries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Payload {
+    /// Consecutive bytes of the stream; never empty.
+    Bytes(Bytes),
+    /// This many bytes of the stream were not captured. Loss is data, never an error.
+    Gap(u64),
+    /// The stream has ended in this direction.
+    End,
+}
+
+/// Everything known about the connection that chunks belong to; it grows while the connection
+/// lives, and is shared by the exchanges seen on it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// Stable name of the connection within this boot.
+    pub id: u64,
+    /// The process that holds the observed end.
+    pub process: Arc<Process>,
+    /// Addresses, once a socket was found beneath the session.
+    pub socket: Option<Socket>,
+}
+
+/// A TCP socket's addresses, seen from the observed process.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Socket {
+    /// Kernel's socket cookie: unique for this boot.
+    pub cookie: u64,
+    /// Address and port of the observed process. IPv4-mapped IPv6 addresses are given as IPv4.
+    pub local: std::net::SocketAddr,
+    /// Address and port of its peer.
+    pub remote: std::net::SocketAddr,
+    /// Inode of the network namespace, 0 if unknown.
+    pub netns: u32,
+}

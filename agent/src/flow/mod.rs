@@ -1,0 +1,2 @@
+//! Stage 3: chunks of many connections, each in stream order with explicit gaps.
+pub mod chunk;

@@ -1,0 +1,219 @@
+//! HTTP messages in the form that all protocol versions share (RFC 9110).
+//!
+//! In: heads and body lengths from a codec. Out: [`Exchange`]s for `observation.rs`. Field values
+//! may hold credentials: they are wiped on drop and have no `Debug` output.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::{clock::Timestamp, flow::chunk::Direction};
+
+/// Which end of the connection the observed process is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Requests leave the process.
+    Client,
+    /// Requests reach the process.
+    Server,
+}
+
+impl Role {
+    /// The role of a process whose requests go in `direction`.
+    #[must_use]
+    pub const fn of_requests(direction: Direction) -> Self {
+        match direction {
+            Direction::Inbound => Self::Server,
+            Direction::Outbound => Self::Client,
+        }
+    }
+}
+
+/// Protocol version of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Version {
+    /// Version number as OpenTelemetry's `network.protocol.version` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
+/// The fields of one head, in wire order, in one buffer that is wiped on drop. Names are stored
+/// in lower case.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Fields {
+    raw: Zeroizing<Vec<u8>>,
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct Span {
+    start: u32,
+    name_len: u32,
+    value_len: u32,
+}
+
+impl Fields {
+    /// Appends a field. The name is lower-cased; the value is kept byte for byte. Beyond 4 GiB of
+    /// content (far above every head limit) the field is ignored.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let (Ok(start), Ok(name_len), Ok(value_len)) =
+            (u32::try_from(self.raw.len()), u32::try_from(name.len()), u32::try_from(value.len()))
+        else {
+            return;
+        };
+        self.raw.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.raw.extend_from_slice(value);
+        self.spans.push(Span { start, name_len, value_len });
+    }
+
+    /// All fields in wire order, as (lower-case name, value).
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().filter_map(|span| {
+            let start = span.start as usize;
+            let middle = start.checked_add(span.name_len as usize)?;
+            let end = middle.checked_add(span.value_len as usize)?;
+            Some((self.raw.get(start..middle)?, self.raw.get(middle..end)?))
+        })
+    }
+
+    /// Values of every field called `name` (given in lower case), in wire order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Value of the first field called `name` (given in lower case).
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Number of fields.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are no fields.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
+    }
+}
+
+/// A request's head (RFC 9110 §9) and the length of its body.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Request {
+    /// Method, byte for byte: methods are case-sensitive (RFC 9110 §9.1).
+    pub method: String,
+    /// Request target as sent (RFC 9112 §3.2); for HTTP/2 the `:path`. May hold credentials.
+    pub target: Zeroizing<String>,
+    /// Protocol version.
+    pub version: Version,
+    /// Header fields.
+    pub fields: Fields,
+    /// Body bytes seen or known, after transfer coding is removed.
+    pub body_bytes: u64,
+    /// When the first byte of the head was captured.
+    pub started: Timestamp,
+    /// When the last byte of the message was captured.
+    pub ended: Timestamp,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("version", &self.version)
+            .field("fields", &self.fields)
+            .field("body_bytes", &self.body_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A final response's head (RFC 9110 §15) and the length of its body.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Response {
+    /// Status code, 200 to 999, or 101.
+    pub status: u16,
+    /// Protocol version.
+    pub version: Version,
+    /// Header fields.
+    pub fields: Fields,
+    /// Body bytes seen or known, after transfer coding is removed.
+    pub body_bytes: u64,
+    /// When the first byte of the head was captured.
+    pub started: Timestamp,
+    /// When the last byte of the message was captured.
+    pub ended: Timestamp,
+}
+
+/// A request and the response to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exchange {
+    /// Position on its connection, from 0 in the order of requests.
+    pub index: u64,
+    /// Which end the observed process is.
+    pub role: Role,
+    /// The request; `None` where only the response was captured.
+    pub request: Option<Request>,
+    /// The final response; `None` where none was captured.
+    pub response: Option<Response>,
+    /// What is missing or odd. Empty means that the exchange was seen whole.
+    pub notes: Vec<Note>,
+}
+
+/// Why an exchange is less than whole, or not what it seems.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Note {
+    /// Bytes of the request's head are missing: nothing may be said to be absent from it.
+    RequestHeadLost,
+    /// Bytes of the request's body are missing.
+    RequestBodyLost,
+    /// Bytes of the response's head are missing.
+    ResponseHeadLost,
+    /// Bytes of the response's body are missing.
+    ResponseBodyLost,
+    /// The connection ended, or was given up, before the exchange did.
+    Unfinished,
+    /// Framing that different parsers may read differently: see the codec's documentation.
+    AmbiguousFraming,
+    /// The connection changed protocol with this exchange (101, or CONNECT).
+    Upgraded,
+}
+
+impl Note {
+    /// Name in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestHeadLost => "request_head_lost",
+            Self::RequestBodyLost => "request_body_lost",
+            Self::ResponseHeadLost => "response_head_lost",
+            Self::ResponseBodyLost => "response_body_lost",
+            Self::Unfinished => "unfinished",
+            Self::AmbiguousFraming => "ambiguous_framing",
+            Self::Upgraded => "upgraded",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Stage 4: what protocol is this, and the exchanges that every protocol ends in.
+pub mod message;

@@ -1,0 +1,2 @@
+//! Who made or served the call: the process, and what it belongs to.
+pub mod process;
