@@ -1,0 +1,114 @@
+//! The agent comes and goes without the applications noticing, and forgets nothing on its way out.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use scopewatch_harness::{
+    agent::Agent,
+    calls::{CALLS, Made, Testbed, Via},
+    clients::{Load, Python},
+    events::{Sought, served_on},
+    require_root,
+};
+
+use crate::{EVENTS_TIMEOUT, clean, wait_for_both_sides};
+
+/// How long the agent may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+#[test]
+fn killing_the_agent_disturbs_no_request() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let dir = tempfile::tempdir()?;
+    let mut agent = Agent::run(dir.path())?;
+    let load = Load::start(testbed.target(), &testbed.read_order(1)?, 4)?;
+    let port = testbed.nginx().port();
+    agent.log().wait_for("traffic", EVENTS_TIMEOUT, |events| served_on(events, port) > 200)?;
+    agent.kill()?;
+    let when_killed = testbed.nginx().served()?.len();
+    thread::sleep(Duration::from_secs(1));
+    let report = load.finish()?;
+    assert_eq!(report.errors, Vec::<String>::new());
+    let served = testbed.nginx().served()?.len();
+    ensure!(served > when_killed, "no request was made after the agent's end");
+    Ok(())
+}
+
+#[test]
+fn stopping_is_quick_and_loses_no_finished_request() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let dir = tempfile::tempdir()?;
+    let mut agent = Agent::run(dir.path())?;
+    let load = Load::start(testbed.target(), &testbed.read_order(1)?, 4)?;
+    let port = testbed.nginx().port();
+    agent.log().wait_for("traffic", EVENTS_TIMEOUT, |events| served_on(events, port) > 200)?;
+    // Everything that nginx has logged by now was answered before the signal.
+    let finished = testbed.nginx().served()?.len();
+    let stopped = agent.terminate()?;
+    clean(&stopped)?;
+    assert!(stopped.took <= STOP_LIMIT, "stopping took {:?}", stopped.took);
+    let seen = served_on(&stopped.events, port);
+    assert!(seen >= finished, "{finished} requests had ended, {seen} events were written");
+    assert_eq!(load.finish()?.errors, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn an_idle_agent_stops_quickly() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    let stopped = Agent::run(dir.path())?.terminate()?;
+    clean(&stopped)?;
+    assert!(stopped.took <= STOP_LIMIT, "stopping took {:?}", stopped.took);
+    Ok(())
+}
+
+#[test]
+fn processes_that_start_later_are_seen() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    let mut agent = Agent::run(dir.path())?;
+    let testbed = Testbed::start()?;
+    let made = testbed.make(CALLS, || Ok(()))?;
+    wait_for_both_sides(&mut agent, &made)?;
+    clean(&agent.terminate()?)
+}
+
+#[test]
+fn a_connection_older_than_the_agent_is_followed() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let mut python = Python::start(testbed.target())?;
+    let before = python.send(&testbed.read_order(1)?)?;
+    let dir = tempfile::tempdir()?;
+    let mut agent = Agent::run(dir.path())?;
+    let after = python.send(&testbed.read_order(2)?)?;
+    ensure!(before.client_port == after.client_port, "the connection was not kept");
+    let sides = ["client", "server"].map(|role| Sought {
+        role,
+        method: "GET".to_owned(),
+        path: "/api/orders/2".to_owned(),
+        client_port: after.client_port,
+        server_port: testbed.nginx().port(),
+    });
+    agent.log().wait_for("both sides of the later exchange", EVENTS_TIMEOUT, |events| {
+        sides.iter().all(|side| events.iter().any(|event| side.matches(event)))
+    })?;
+    clean(&agent.terminate()?)
+}
+
+#[test]
+fn a_second_agent_after_a_killed_one_sees_everything() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let [first, second] = &dirs;
+    Agent::run(first.path())?.kill()?;
+    let mut agent = Agent::run(second.path())?;
+    let curl: Vec<_> = CALLS.iter().copied().filter(|call| call.via == Via::Curl).collect();
+    let made: Vec<Made> = testbed.make(&curl, || Ok(()))?;
+    wait_for_both_sides(&mut agent, &made)?;
+    clean(&agent.terminate()?)
+}
