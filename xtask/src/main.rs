@@ -1,2 +1,70 @@
-//! x
-fn main() {}
+//! What surrounds the agent: making a machine ready, checks and tests, house rules, the demo.
+//!
+//! In: a subcommand, run as `cargo xtask …` from anywhere in the repository. Out: readable steps on
+//! stdout and an exit code. It builds with stable Rust alone and never links the agent, so that it
+//! can install what building the agent takes.
+
+#![expect(clippy::print_stdout, reason = "telling what is done is this program's job")]
+#![expect(clippy::print_stderr, reason = "and so is telling what went wrong")]
+
+mod setup;
+
+mod test;
+mod tidy;
+
+mod demo;
+mod run;
+
+mod process;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, tests, demo and house rules of scopewatch")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, running and testing take; changes nothing that is there
+    Setup,
+    /// Run all checks and tests; live tests as root
+    Test,
+    /// Check the house rules that a text search can check
+    Tidy,
+    /// Show the agent on real calls to a real nginx (root)
+    Demo {
+        /// Print the events of the calls as JSON lines on stdout, all else on stderr
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the agent and run it with these arguments
+    Run {
+        /// Arguments for `scopewatch`, such as `doctor` or `run --format human`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup => setup::run(),
+        Task::Test => test::run(),
+        Task::Tidy => tidy::run(),
+        Task::Demo { json } => demo::run(json),
+        Task::Run { arguments } => run::run(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The exit code of a task that either went well or not.
+fn exit_code(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
