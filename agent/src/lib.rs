@@ -4,6 +4,8 @@
 //! data flows through them; `ARCHITECTURE.md` tells what crosses each arrow.
 
 pub mod clock;
+mod names;
+pub mod text;
 
 // 3 bytes to connections
 pub mod flow;
@@ -11,3 +13,4 @@ pub mod flow;
 pub mod http;
 // 5 exchanges to observations
 pub mod identity;
+pub mod token;
