@@ -1,2 +1,3 @@
 //! Stage 4: what protocol is this, and the exchanges that every protocol ends in.
 pub mod message;
+pub mod path;
