@@ -7,10 +7,15 @@ pub mod clock;
 mod names;
 pub mod text;
 
+pub mod config;
+
 // 3 bytes to connections
 pub mod flow;
+
 // 4 connections to exchanges
 pub mod http;
+
 // 5 exchanges to observations
 pub mod identity;
 pub mod token;
+

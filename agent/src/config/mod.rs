@@ -1,0 +1,3 @@
+//! What the operator decided: settings and key files, read before anything else starts.
+
+pub mod keyfile;
