@@ -19,3 +19,5 @@ pub mod http;
 pub mod identity;
 pub mod token;
 
+pub mod observation;
+

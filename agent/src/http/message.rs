@@ -7,15 +7,16 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{clock::Timestamp, flow::chunk::Direction};
+use crate::{clock::Timestamp, flow::chunk::Direction, names::named_enum};
 
-/// Which end of the connection the observed process is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Role {
-    /// Requests leave the process.
-    Client,
-    /// Requests reach the process.
-    Server,
+named_enum! {
+    /// Which end of the connection the observed process is.
+    pub enum Role {
+        /// Requests leave the process.
+        Client = "client",
+        /// Requests reach the process.
+        Server = "server",
+    }
 }
 
 impl Role {
