@@ -47,6 +47,14 @@ impl Timestamp {
             .map_or_else(|_| String::new(), |stamp| format!("{stamp:.6}"))
     }
 
+    /// Reads what [`Self::to_rfc3339`] writes, in any offset; `None` for what is no RFC 3339 time
+    /// or lies outside the range.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let stamp: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(stamp.as_nanosecond()).ok().map(Self)
+    }
+
     /// Time of day in UTC with milliseconds, for people at a terminal.
     #[must_use]
     pub fn to_time_of_day(self) -> String {
@@ -66,6 +74,10 @@ mod tests {
         let stamp = Timestamp(1_795_341_871_118_204_999);
         assert_eq!(stamp.to_rfc3339(), "2026-11-22T10:04:31.118204Z");
         assert_eq!(stamp.to_time_of_day(), "10:04:31.118");
+        let read = Timestamp::from_rfc3339("2026-11-22T10:04:31.118204Z");
+        assert_eq!(read, Some(Timestamp(1_795_341_871_118_204_000)));
+        assert_eq!(Timestamp::from_rfc3339("1969-12-31T23:59:59Z"), None);
+        assert_eq!(Timestamp::from_rfc3339("yesterday"), None);
     }
 
     #[test]

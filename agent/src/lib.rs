@@ -21,3 +21,5 @@ pub mod token;
 
 pub mod observation;
 
+// 7 findings to the world
+pub mod event;

@@ -5,15 +5,20 @@
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*
-        pub enum $Enum:ident { $( $(#[$vmeta:meta])* $Variant:ident = $name:literal, )+ }
+        pub enum $Enum:ident {
+            $( $(#[doc = $doc:literal])+ $Variant:ident = $name:literal, )+
+        }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        pub enum $Enum { $( $(#[$vmeta])* $Variant, )+ }
+        pub enum $Enum { $( $(#[doc = $doc])+ $Variant, )+ }
 
         impl $Enum {
             /// Every variant, in the order of definition.
             pub const ALL: &[Self] = &[$(Self::$Variant),+];
+
+            /// Every name with its meaning, for documentation.
+            pub const MEANINGS: &[(&str, &str)] = &[$(($name, concat!($($doc),+))),+];
 
             /// Name in events.
             #[must_use]

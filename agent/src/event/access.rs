@@ -1,0 +1,253 @@
+//! From an [`Observation`] to the `access` event that tells of it. Decides nothing: it names.
+
+use std::net::SocketAddr;
+
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+use crate::{
+    clock::Timestamp,
+    event::model::{
+        Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity, Meta,
+        Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity, Time, Token,
+        Trace,
+    },
+    http::message::{Role, Version},
+    identity,
+    observation::{Answered, Observation},
+    text::Cuts,
+    token::{self, fingerprint},
+};
+
+/// Longest text kept of what the kernel says of a process, in bytes: it chooses its paths itself.
+pub const MAX_PROCESS_TEXT: usize = 1024;
+
+/// Where events come from: the same for all of one run of the agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The machine.
+    pub host: Host,
+    /// The agent.
+    pub agent: Agent,
+}
+
+impl Origin {
+    /// The origin of events of this agent on `host`.
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        Self { host, agent: Agent { version: env!("CARGO_PKG_VERSION").to_owned() } }
+    }
+
+    /// The event, `seq`th of this run, that tells of `seen`.
+    #[must_use]
+    pub fn access(&self, seq: u64, seen: &Observation) -> Event {
+        let mut cuts = seen.cuts.clone();
+        let process = process(&seen.process, &mut cuts);
+        let (client, server) = ends(seen);
+        let first = seen.credentials.first();
+        let state = first.and_then(|credential| credential.state(seen.time));
+        Event {
+            event: self.meta(seq, seen),
+            host: self.host.clone(),
+            agent: self.agent.clone(),
+            process,
+            observation: observed(seen, &cuts),
+            authz: Authz {
+                server_outcome: server_outcome(seen.response),
+                scopes: first
+                    .and_then(token::Credential::claims)
+                    .map_or_else(Vec::new, |claims| claims.scopes.clone()),
+            },
+            client: unless_empty(client),
+            server: unless_empty(server),
+            http: unless_empty(http(seen)),
+            trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
+                Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
+            }),
+            credential: first.map(|each| credential(each, &seen.key_id)),
+            credentials_seen: u64::try_from(seen.credentials.len()).ok().filter(|seen| *seen > 1),
+            token: first.zip(state).map(|(each, state)| token(each, state, seen.time)),
+            identity: first.map(|each| identity(each, seen)),
+        }
+    }
+
+    fn meta(&self, seq: u64, seen: &Observation) -> Meta {
+        let r#type = EventType::Access;
+        Meta {
+            uid: self.uid(r#type, seen).to_string(),
+            r#type,
+            time: Time(seen.time),
+            observed_time: Time(seen.observed_at),
+            seq,
+            severity: Severity::Info,
+            outcome: match server_outcome(seen.response) {
+                ServerOutcome::Allowed => Outcome::Success,
+                ServerOutcome::Denied | ServerOutcome::Failed => Outcome::Failure,
+                ServerOutcome::Unknown => Outcome::Unknown,
+            },
+            schema: SCHEMA_VERSION.to_owned(),
+        }
+    }
+
+    /// A ULID whose random part is made of what names the observation, so that duplicates are
+    /// recognised and replays repeat themselves.
+    fn uid(&self, r#type: EventType, seen: &Observation) -> Ulid {
+        let digest = Sha256::new()
+            .chain_update(&self.host.boot_id)
+            .chain_update([0])
+            .chain_update(seen.connection.to_be_bytes())
+            .chain_update(seen.index.to_be_bytes())
+            .chain_update(seen.role.as_str())
+            .chain_update([0])
+            .chain_update(r#type.as_str())
+            .finalize();
+        let first_80_bits = digest.iter().take(10).fold(0, |bits, b| bits << 8 | u128::from(*b));
+        Ulid::from_parts(seen.time.as_millis(), first_80_bits)
+    }
+}
+
+fn process(process: &identity::process::Process, cuts: &mut Cuts) -> Process {
+    let identity::process::Process { pid, started, comm, exe, unit, container, cgroup } = process;
+    let mut text = |field, text: &String| cuts.text(field, text, MAX_PROCESS_TEXT);
+    Process {
+        pid: *pid,
+        comm: text("comm", comm),
+        start: started.map(Time),
+        exe: exe.as_ref().map(|exe| text("exe", exe)),
+        unit: unit.as_ref().map(|unit| text("unit", unit)),
+        cgroup: cgroup.as_ref().map(|cgroup| text("cgroup", cgroup)),
+        container: container.as_ref().map(|id| Container { id: text("container", id) }),
+    }
+}
+
+fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
+    let notes = seen.notes.iter().map(|note| note.as_str().to_owned());
+    let cuts = cuts.iter().map(|field| format!("truncated:{field}"));
+    Observed {
+        role: seen.role,
+        conn_id: format!("{:016x}", seen.connection),
+        exchange: seen.index,
+        complete: seen.notes.is_empty() && seen.request.is_some() && seen.response.is_some(),
+        library: None,
+        proto: version(seen).map(|version| alpn(version).to_owned()),
+        notes: notes.chain(cuts).collect(),
+    }
+}
+
+/// Who called and who was called: the process is one, its peer the other.
+fn ends(seen: &Observation) -> (Client, Server) {
+    let asked = seen.request.as_ref();
+    let (client, server) = match (seen.role, seen.socket) {
+        (Role::Client, Some(socket)) => (Some(socket.local), Some(socket.remote)),
+        (Role::Server, Some(socket)) => (Some(socket.remote), Some(socket.local)),
+        (Role::Client | Role::Server, None) => (None, None),
+    };
+    let client = Client {
+        ip: client.map(|at| at.ip()),
+        port: client.map(|at| at.port()),
+        ua: asked.and_then(|asked| asked.user_agent.clone()),
+    };
+    let server = Server {
+        host: asked.and_then(|asked| asked.target.host.clone()),
+        ip: server.map(|at| at.ip()),
+        port: server.as_ref().map(SocketAddr::port),
+    };
+    (client, server)
+}
+
+fn http(seen: &Observation) -> Http {
+    let asked = seen.request.as_ref();
+    let target = asked.map(|asked| &asked.target);
+    // Plaintext comes from TLS connections; only a request to a proxy can say otherwise.
+    let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| "https".to_owned()));
+    let ended = seen.response.filter(|_| asked.is_some()).map(|answered| answered.ended);
+    Http {
+        method: asked.map(|asked| asked.method.to_owned()),
+        scheme,
+        path: target.and_then(|target| target.path.clone()),
+        status: seen.response.map(|answered| answered.status),
+        req_bytes: asked.map(|asked| asked.body_bytes),
+        resp_bytes: seen.response.map(|answered| answered.body_bytes),
+        duration_ns: ended.map(|ended| ended.since(seen.time)),
+        version: version(seen).map(|version| version.as_str().to_owned()),
+        query_keys: target.map_or_else(Vec::new, |target| target.query_keys.clone()),
+    }
+}
+
+fn version(seen: &Observation) -> Option<Version> {
+    let asked = seen.request.as_ref().map(|asked| asked.version);
+    asked.or(seen.response.map(|answered| answered.version))
+}
+
+const fn alpn(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "http/1.0",
+        Version::Http11 => "http/1.1",
+        Version::Http2 => "h2",
+    }
+}
+
+fn server_outcome(response: Option<Answered>) -> ServerOutcome {
+    match response.map(|answered| answered.status) {
+        Some(401 | 403 | 407) => ServerOutcome::Denied,
+        Some(..400) => ServerOutcome::Allowed,
+        Some(400..) => ServerOutcome::Failed,
+        None => ServerOutcome::Unknown,
+    }
+}
+
+fn credential(credential: &token::Credential, key_id: &str) -> Credential {
+    let fp = credential.fingerprint.as_ref().map(|fp| fp.as_str().to_owned());
+    Credential {
+        location: credential.location,
+        scheme: credential.scheme,
+        kind: credential.kind,
+        format: credential.format(),
+        fp_alg: fp.is_some().then(|| fingerprint::ALGORITHM.to_owned()),
+        key_id: fp.is_some().then(|| key_id.to_owned()),
+        fp,
+        jti: credential.claims().and_then(|claims| claims.id.clone()),
+        prefix_class: credential.prefix_class.map(|class| class.name.to_owned()),
+    }
+}
+
+fn token(credential: &token::Credential, state: token::TokenState, at: Timestamp) -> Token {
+    let (claims, header) = (credential.claims(), credential.header());
+    let exp = claims.and_then(|claims| claims.expires_at);
+    Token {
+        state,
+        iss: claims.and_then(|claims| claims.issuer.clone()),
+        iat: claims.and_then(|claims| claims.issued_at),
+        nbf: claims.and_then(|claims| claims.not_before),
+        exp,
+        ttl_left: exp.map(|exp| signed_difference(exp, at.as_secs())),
+        alg: header.and_then(|header| header.algorithm.clone()),
+        kid: header.and_then(|header| header.key_id.clone()),
+        typ: header.and_then(|header| header.typ.clone()),
+        aud: claims.map_or_else(Vec::new, |claims| claims.audience.clone()),
+    }
+}
+
+/// `a - b`, saturating.
+fn signed_difference(a: u64, b: u64) -> i64 {
+    let [a, b] = [a, b].map(|each| i64::try_from(each).unwrap_or(i64::MAX));
+    a.saturating_sub(b)
+}
+
+fn identity(credential: &token::Credential, seen: &Observation) -> Identity {
+    let claims = credential.claims();
+    Identity {
+        evidence: seen.identity.evidence,
+        subject: seen.identity.subject.clone(),
+        client_id: seen.identity.client_id.clone(),
+        acr: claims.and_then(|claims| claims.acr.clone()),
+        auth_time: claims.and_then(|claims| claims.auth_time),
+        session: claims.and_then(|claims| claims.session.clone()),
+        actor_chain: seen.identity.actors.clone(),
+        amr: claims.map_or_else(Vec::new, |claims| claims.amr.clone()),
+    }
+}
+
+fn unless_empty<T: Default + PartialEq>(group: T) -> Option<T> {
+    (group != T::default()).then_some(group)
+}

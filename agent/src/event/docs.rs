@@ -1,0 +1,128 @@
+//! `docs/events.md`, made from the definitions in `model.rs`. In: nothing. Out: Markdown.
+
+use std::fmt::{self, Write};
+
+use crate::{
+    event::{
+        group::{Field, Presence},
+        model::{
+            Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
+            Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
+            Token, Trace,
+        },
+    },
+    http::message::Role,
+    token::{
+        Evidence, Format, Kind, TokenState,
+        extract::{Location, Scheme},
+    },
+};
+
+/// The path of every group, and its fields, in the order of the event.
+const GROUPS: &[(&str, &[Field])] = &[
+    ("", Event::FIELDS),
+    ("event", Meta::FIELDS),
+    ("host", Host::FIELDS),
+    ("agent", Agent::FIELDS),
+    ("process", Process::FIELDS),
+    ("process.container", Container::FIELDS),
+    ("observation", Observed::FIELDS),
+    ("authz", Authz::FIELDS),
+    ("client", Client::FIELDS),
+    ("server", Server::FIELDS),
+    ("http", Http::FIELDS),
+    ("trace", Trace::FIELDS),
+    ("credential", Credential::FIELDS),
+    ("token", Token::FIELDS),
+    ("identity", Identity::FIELDS),
+];
+
+/// The fields that hold one of a closed set of names, and those names.
+pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
+    ("event.type", EventType::MEANINGS),
+    ("event.severity", Severity::MEANINGS),
+    ("event.outcome", Outcome::MEANINGS),
+    ("observation.role", Role::MEANINGS),
+    ("authz.server_outcome", ServerOutcome::MEANINGS),
+    ("credential.location", Location::MEANINGS),
+    ("credential.scheme", Scheme::MEANINGS),
+    ("credential.kind", Kind::MEANINGS),
+    ("credential.format", Format::MEANINGS),
+    ("token.state", TokenState::MEANINGS),
+    ("identity.evidence", Evidence::MEANINGS),
+];
+
+/// The page that documents every field of an event.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = write_page(&mut page);
+    page
+}
+
+fn write_page(out: &mut impl Write) -> fmt::Result {
+    writeln!(out, "# Events, version {SCHEMA_VERSION}\n")?;
+    writeln!(out, "{INTRODUCTION}")?;
+    for (group, fields) in GROUPS {
+        if group.is_empty() {
+            writeln!(out, "\n## The event\n")?;
+        } else {
+            writeln!(out, "\n## `{group}`\n")?;
+        }
+        writeln!(out, "| field | type | unit or form | present | meaning | source |")?;
+        writeln!(out, "|---|---|---|---|---|---|")?;
+        for field in *fields {
+            write_row(out, group, field)?;
+        }
+    }
+    for (field, names) in NAMES {
+        writeln!(out, "\n## Values of `{field}`\n\n| value | meaning |\n|---|---|")?;
+        for (name, meaning) in *names {
+            writeln!(out, "| `{name}` | {} |", meaning.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_row(out: &mut impl Write, group: &str, field: &Field) -> fmt::Result {
+    let Field { name, rust_type, presence, unit, source, meaning } = *field;
+    let dot = if group.is_empty() { "" } else { "." };
+    let name = name.trim_start_matches("r#");
+    let json = json_type(rust_type, unit);
+    let (list, present) = match presence {
+        Presence::Required => ("", "always"),
+        Presence::Optional => ("", "if known"),
+        Presence::List => ("list of ", "unless empty"),
+    };
+    let unit = match unit {
+        "group" => "",
+        "one of" => "one of the values below",
+        unit => unit,
+    };
+    let meaning = meaning.trim();
+    writeln!(
+        out,
+        "| `{group}{dot}{name}` | {list}{json} | {unit} | {present} | {meaning} | {source} |"
+    )
+}
+
+fn json_type(rust_type: &str, unit: &str) -> &'static str {
+    match rust_type {
+        _ if unit == "group" => "group",
+        "u16" | "u32" | "u64" | "i64" => "integer",
+        "bool" => "boolean",
+        _ => "string",
+    }
+}
+
+const INTRODUCTION: &str = "\
+An event is one JSON object. Fields are added in later versions, never changed or removed. A field
+or group that is not there is unknown or empty; `present` says when, within its group.
+
+Nothing in an event is a token, a password, a query value or a body. Text that came from traffic is
+cut to the limit in its row, and then `observation.notes` names the field; values that have the
+shape of a token read `{token}`. What a token claims is what its bearer says, unless
+`identity.evidence` says that it was verified.
+
+This page is made from `agent/src/event/model.rs`; a test tells when it is not current.";

@@ -1,0 +1,204 @@
+//! An event as one line for people at a terminal, and counts over many. In: events. Out: text in
+//! which nothing that came from traffic is obeyed by a terminal or can pose as another field.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{
+    event::model::{Event, Process},
+    text::printable,
+    token::TokenState,
+};
+
+/// Most subjects that a [`Summary`] counts one by one; the rest share a line.
+pub const MAX_SUBJECTS: usize = 1000;
+/// Most subjects that a [`Summary`] prints.
+const TOP_SUBJECTS: usize = 10;
+
+/// Whether lines are coloured by ANSI sequences (ECMA-48 §8.3.117).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Colour {
+    /// Plain text.
+    Off,
+    /// Status and token state in green, yellow or red.
+    On,
+}
+
+impl Colour {
+    /// `text`, padded to `width`, in the colour of `mood`.
+    fn paint(self, mood: Mood, text: &str, width: usize) -> String {
+        let code = match (self, mood) {
+            (Self::Off, _) | (Self::On, Mood::Plain) => return format!("{text:width$}"),
+            (Self::On, Mood::Good) => 32,
+            (Self::On, Mood::Odd) => 33,
+            (Self::On, Mood::Bad) => 31,
+        };
+        format!("\x1b[{code}m{text:width$}\x1b[0m")
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Mood {
+    Plain,
+    Good,
+    Odd,
+    Bad,
+}
+
+/// `event` on one line, without line end: time, who, by which client, what, status, token state,
+/// scopes, process, addresses. `peer` is the event of the connection's other end, if there is one.
+#[must_use]
+pub fn line(event: &Event, peer: Option<&Event>, colour: Colour) -> String {
+    let client_id = event.identity.as_ref().and_then(|identity| identity.client_id.as_deref());
+    let scopes: Vec<_> = event.authz.scopes.iter().map(|scope| printable(scope)).collect();
+    let time = event.event.time.0.to_time_of_day();
+    let who = who(event);
+    let client_id = printable(client_id.unwrap_or("-"));
+    let what = what(event);
+    let status = status(event, colour);
+    let state = state(event, colour);
+    let scopes = if scopes.is_empty() { "-".to_owned() } else { scopes.join(",") };
+    let ends: Vec<_> = std::iter::once(event).chain(peer).map(end).collect();
+    let ends = ends.join(" + ");
+    let line = format!(
+        "{time} {who:24} {client_id:12} {what:36} {status} {state} {scopes:20} {ends} {}",
+        addresses(event)
+    );
+    line.trim_end().to_owned()
+}
+
+/// The subject, else the token's fingerprint, else the scheme of a credential that has none.
+/// `anonymous` only where the request is known to have had no credential.
+fn who(event: &Event) -> String {
+    let subject = event.identity.as_ref().and_then(|identity| identity.subject.as_deref());
+    let fp = event.credential.as_ref().and_then(|credential| credential.fp.as_deref());
+    match (subject, fp, &event.credential) {
+        (Some(subject), _, _) => printable(subject).into_owned(),
+        (None, Some(fp), _) => format!("fp:{}", printable(fp)),
+        (None, None, Some(credential)) => format!("({})", credential.scheme),
+        (None, None, None) if head_seen(event) => "anonymous".to_owned(),
+        (None, None, None) => "(unseen)".to_owned(),
+    }
+}
+
+fn head_seen(event: &Event) -> bool {
+    let asked = event.http.as_ref().is_some_and(|http| http.method.is_some());
+    asked && !event.observation.notes.iter().any(|note| note == "request_head_lost")
+}
+
+fn what(event: &Event) -> String {
+    let http = event.http.as_ref();
+    let method = http.and_then(|http| http.method.as_deref()).unwrap_or("?");
+    let path = http.and_then(|http| http.path.as_deref()).unwrap_or("-");
+    format!("{} {}", printable(method), printable(path))
+}
+
+fn status(event: &Event, colour: Colour) -> String {
+    let status = event.http.as_ref().and_then(|http| http.status);
+    let mood = match status {
+        Some(..400) => Mood::Good,
+        Some(400..500) => Mood::Odd,
+        Some(500..) => Mood::Bad,
+        None => Mood::Plain,
+    };
+    colour.paint(mood, &status.map_or_else(|| "-".to_owned(), |code| code.to_string()), 3)
+}
+
+fn state(event: &Event, colour: Colour) -> String {
+    let state = event.token.as_ref().map(|token| token.state);
+    let mood = match state {
+        Some(TokenState::Active) => Mood::Good,
+        Some(TokenState::NotYetValid | TokenState::NoExpiry) => Mood::Odd,
+        Some(TokenState::Expired | TokenState::Malformed) => Mood::Bad,
+        Some(TokenState::Opaque | TokenState::Encrypted) | None => Mood::Plain,
+    };
+    colour.paint(mood, state.map_or("-", TokenState::as_str), 9)
+}
+
+fn end(event: &Event) -> String {
+    let Process { pid, comm, .. } = &event.process;
+    format!("{} {}[{pid}]", event.observation.role, printable(comm))
+}
+
+/// Client and server, in the direction of the call.
+fn addresses(event: &Event) -> String {
+    let client = event.client.as_ref().map(|end| (end.ip, end.port));
+    let server = event.server.as_ref().map(|end| (end.ip, end.port));
+    match (address(client), address(server)) {
+        (None, None) => String::new(),
+        (client, server) => {
+            let show = |end: Option<SocketAddr>| end.map_or("?".to_owned(), |at| at.to_string());
+            format!("{}->{}", show(client), show(server))
+        }
+    }
+}
+
+fn address(end: Option<(Option<IpAddr>, Option<u16>)>) -> Option<SocketAddr> {
+    let (ip, port) = end?;
+    Some(SocketAddr::new(ip?, port?))
+}
+
+/// Counts over events: by status class, token state and subject.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    total: u64,
+    statuses: BTreeMap<String, u64>,
+    states: BTreeMap<TokenState, u64>,
+    subjects: BTreeMap<String, u64>,
+    other_subjects: u64,
+}
+
+impl Summary {
+    /// Counts `event`; of a call that both ends were seen of, count one.
+    pub fn add(&mut self, event: &Event) {
+        let status = event.http.as_ref().and_then(|http| http.status);
+        let class = status.map_or("none".to_owned(), |code| format!("{}xx", code / 100));
+        increment(self.statuses.entry(class).or_default());
+        if let Some(token) = &event.token {
+            increment(self.states.entry(token.state).or_default());
+        }
+        let subject = who(event);
+        if self.subjects.len() < MAX_SUBJECTS || self.subjects.contains_key(&subject) {
+            increment(self.subjects.entry(subject).or_default());
+        } else {
+            increment(&mut self.other_subjects);
+        }
+        increment(&mut self.total);
+    }
+}
+
+fn increment(count: &mut u64) {
+    *count = count.saturating_add(1);
+}
+
+impl Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut top: Vec<_> = self.subjects.iter().collect();
+        top.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let rest =
+            top.iter().skip(TOP_SUBJECTS).fold(0, |sum: u64, (_, n)| sum.saturating_add(**n));
+        let rest = rest.saturating_add(self.other_subjects);
+
+        writeln!(f, "calls    {}", self.total)?;
+        write_counts(f, "status", self.statuses.iter())?;
+        write_counts(f, "tokens", self.states.iter())?;
+        let others = (&"(others)".to_owned(), &rest);
+        let top = top.into_iter().take(TOP_SUBJECTS);
+        write_counts(f, "who", top.chain((rest > 0).then_some(others)))
+    }
+}
+
+fn write_counts<'a, K: Display + 'a>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    counts: impl Iterator<Item = (&'a K, &'a u64)>,
+) -> fmt::Result {
+    let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{title:8} {}", counts.join(", "))
+}

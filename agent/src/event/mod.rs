@@ -1,0 +1,17 @@
+//! Stage 7's input: audit events. In: observations. Out: one [`model::Event`] each, and its
+//! encodings: [`json`] for machines, [`human`] for people.
+//!
+//! Pure, and the same for the same observation: replaying a recording gives the same events, with
+//! the same uids.
+
+pub mod access;
+pub mod docs;
+mod group;
+pub mod human;
+pub mod json;
+pub mod model;
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,435 @@
+//! The event, version 1: fields are added, never changed or removed. In: what `access.rs` found.
+//! Out: a value that serialises to the JSON of `docs/events.md`, which is made from these
+//! definitions.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::{
+    clock::Timestamp,
+    event::group::group,
+    http::message::Role,
+    names::named_enum,
+    token::{
+        Evidence, Format, Kind, TokenState,
+        extract::{Location, Scheme},
+    },
+};
+
+/// Version of the event's form.
+pub const SCHEMA_VERSION: &str = "1";
+
+named_enum! {
+    /// What an event tells of; dotted names group the kinds to come.
+    pub enum EventType {
+        /// An exchange used, or lacked, credentials.
+        Access = "access",
+    }
+}
+
+named_enum! {
+    /// How much attention an event deserves, least first.
+    pub enum Severity {
+        /// For the record
+        Info = "info",
+        /// Look at it some day
+        Low = "low",
+        /// Look at it this week
+        Medium = "medium",
+        /// Look at it today
+        High = "high",
+        /// Look at it now
+        Critical = "critical",
+    }
+}
+
+named_enum! {
+    /// Whether the exchange did what it was to do, by its status alone.
+    pub enum Outcome {
+        /// 1xx to 3xx
+        Success = "success",
+        /// 4xx and above
+        Failure = "failure",
+        /// No response was seen
+        Unknown = "unknown",
+    }
+}
+
+named_enum! {
+    /// What the server decided, by its status alone.
+    pub enum ServerOutcome {
+        /// 1xx to 3xx: it did what was asked.
+        Allowed = "allowed",
+        /// 401, 403 or 407: it refused the caller.
+        Denied = "denied",
+        /// Other 4xx, 5xx: it failed for reasons that need not be the caller's rights.
+        Failed = "failed",
+        /// No response was seen.
+        Unknown = "unknown",
+    }
+}
+
+/// A time, written as RFC 3339 in UTC with microseconds.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Time(pub Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_rfc3339())
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let stamp = Timestamp::from_rfc3339(&text).map(Self);
+        stamp.ok_or_else(|| D::Error::custom("a time is not RFC 3339, or before 1970"))
+    }
+}
+
+group! {
+    /// An audit event.
+    pub struct Event {
+        required {
+            /// What kind of event this is, and when it happened.
+            event: Meta ["group", ""],
+            /// The machine that the agent runs on.
+            host: Host ["group", ""],
+            /// The agent that made the event.
+            agent: Agent ["group", ""],
+            /// The process that held the observed end of the connection.
+            process: Process ["group", ""],
+            /// How the exchange was observed, and what of it was not.
+            observation: Observed ["group", ""],
+            /// What was decided.
+            authz: Authz ["group", ""],
+        }
+        optional {
+            /// Who called.
+            client: Client ["group", ""],
+            /// Who was called.
+            server: Server ["group", ""],
+            /// The exchange.
+            http: Http ["group", ""],
+            /// The distributed trace that the request belongs to.
+            trace: Trace ["group", ""],
+            /// The first credential of the request, without its secret.
+            credential: Credential ["group", ""],
+            /// How many credentials the request had, if more than one. A server must refuse such
+            /// a request.
+            credentials_seen: u64 ["count", "RFC 6750 §3.1"],
+            /// The token in the credential, as far as it is readable.
+            token: Token ["group", ""],
+            /// Who the credential speaks for.
+            identity: Identity ["group", ""],
+        }
+        list {}
+    }
+}
+
+group! {
+    /// What kind of event this is, and when it happened.
+    pub struct Meta {
+        required {
+            /// Name of the event. Made from what was observed: the same observation, replayed or
+            /// sent twice, has the same uid.
+            uid: String ["ULID", ""],
+            /// Kind of event.
+            r#type: EventType ["one of", ""],
+            /// When the exchange began.
+            time: Time ["RFC 3339, UTC", "RFC 3339 §5.6"],
+            /// When the agent made the event.
+            observed_time: Time ["RFC 3339, UTC", "RFC 3339 §5.6"],
+            /// Position among the events of this run of the agent. A missing number is a lost
+            /// event.
+            seq: u64 ["count", ""],
+            /// How much attention the event deserves.
+            severity: Severity ["one of", ""],
+            /// Whether the exchange succeeded, by its status.
+            outcome: Outcome ["one of", ""],
+            /// Version of the event's form.
+            schema: String ["version", ""],
+        }
+        optional {}
+        list {}
+    }
+}
+
+group! {
+    /// The machine that the agent runs on.
+    pub struct Host {
+        required {
+            /// Stable id of the machine.
+            id: String ["machine id", "machine-id(5)"],
+            /// Name of the machine.
+            name: String ["host name", "hostname(7)"],
+            /// Id of this boot: connection ids and process starts are unique within it.
+            boot_id: String ["UUID", "random(4)"],
+        }
+        optional {}
+        list {}
+    }
+}
+
+group! {
+    /// The agent that made the event.
+    pub struct Agent {
+        required {
+            /// Version of the agent.
+            version: String ["version", ""],
+        }
+        optional {}
+        list {}
+    }
+}
+
+group! {
+    /// The process that held the observed end of the connection.
+    pub struct Process {
+        required {
+            /// Process id, in the initial pid namespace.
+            pid: u32 ["pid", "proc(5)"],
+            /// Short name; the process may choose it.
+            comm: String ["text", "proc_pid_comm(5)"],
+        }
+        optional {
+            /// When the process started.
+            start: Time ["RFC 3339, UTC", "proc_pid_stat(5)"],
+            /// Path of the executable, in the process's own mount namespace.
+            exe: String ["path", "proc_pid_exe(5)"],
+            /// systemd unit.
+            unit: String ["unit name", "systemd.unit(5)"],
+            /// cgroup path.
+            cgroup: String ["path", "cgroups(7)"],
+            /// The container that the process runs in.
+            container: Container ["group", ""],
+        }
+        list {}
+    }
+}
+
+group! {
+    /// The container that the process runs in.
+    pub struct Container {
+        required {
+            /// Container id.
+            id: String ["64 hex digits", "OCI runtime"],
+        }
+        optional {}
+        list {}
+    }
+}
+
+group! {
+    /// How the exchange was observed, and what of it was not.
+    pub struct Observed {
+        required {
+            /// Which end of the connection the process was. A call between two processes of one
+            /// host gives an event for each end.
+            role: Role ["one of", ""],
+            /// Names the connection within this boot.
+            conn_id: String ["16 hex digits", ""],
+            /// Position of the exchange on its connection, from 0.
+            exchange: u64 ["index", ""],
+            /// Whether nothing is missing and nothing odd. Only then may absence be concluded
+            /// from a field that is not there.
+            complete: bool ["true or false", ""],
+        }
+        optional {
+            /// TLS library that the process uses.
+            library: String ["name", ""],
+            /// Application protocol.
+            proto: String ["ALPN name", "RFC 7301 §6"],
+        }
+        list {
+            /// What is missing or odd: `request_head_lost`, `request_body_lost`,
+            /// `response_head_lost`, `response_body_lost`, `unfinished`, `ambiguous_framing`,
+            /// `upgraded`; `truncated:` and the name of a field that was cut to its limit.
+            notes: String ["name", ""],
+        }
+    }
+}
+
+group! {
+    /// Who called.
+    #[derive(Default)]
+    pub struct Client {
+        required {}
+        optional {
+            /// Address that the connection came from.
+            ip: IpAddr ["IP address", ""],
+            /// Port that the connection came from.
+            port: u16 ["port", ""],
+            /// User agent, with `{token}` in place of words that look like secrets.
+            ua: String ["text, up to 256 bytes", "RFC 9110 §10.1.5"],
+        }
+        list {}
+    }
+}
+
+group! {
+    /// Who was called.
+    #[derive(Default)]
+    pub struct Server {
+        required {}
+        optional {
+            /// Host that was asked for, in lower case, without port. The caller chose it.
+            host: String ["host name or address", "RFC 9110 §7.2"],
+            /// Address that the connection went to.
+            ip: IpAddr ["IP address", ""],
+            /// Port that the connection went to.
+            port: u16 ["port", ""],
+        }
+        list {}
+    }
+}
+
+group! {
+    /// The exchange.
+    #[derive(Default)]
+    pub struct Http {
+        required {}
+        optional {
+            /// Method, `_OTHER` if it is none in common use.
+            method: String ["name", "RFC 9110 §9"],
+            /// Scheme of the target.
+            scheme: String ["`http` or `https`", "RFC 9110 §4.2"],
+            /// Path, with `{int}`, `{uuid}`, `{hex}`, `{email}` and `{token}` in place of
+            /// segments that look like those.
+            path: String ["path, up to 1024 bytes", "RFC 3986 §3.3"],
+            /// Status code of the final response.
+            status: u16 ["code", "RFC 9110 §15"],
+            /// Body bytes of the request, after transfer coding is removed.
+            req_bytes: u64 ["bytes", "RFC 9110 §6.4"],
+            /// Body bytes of the response, after transfer coding is removed.
+            resp_bytes: u64 ["bytes", "RFC 9110 §6.4"],
+            /// From the first byte of the request to the last of the response.
+            duration_ns: u64 ["nanoseconds", ""],
+            /// Protocol version.
+            version: String ["`1.0`, `1.1` or `2`", "RFC 9110 §2.5"],
+        }
+        list {
+            /// Names of query parameters, in order, up to 32; never their values.
+            query_keys: String ["text, up to 64 bytes", "RFC 3986 §3.4"],
+        }
+    }
+}
+
+group! {
+    /// The distributed trace that the request belongs to.
+    pub struct Trace {
+        required {
+            /// Id of the trace.
+            trace_id: String ["32 hex digits", "W3C Trace Context §3.2.2.3"],
+            /// Id of the caller's span.
+            span_id: String ["16 hex digits", "W3C Trace Context §3.2.2.4"],
+        }
+        optional {}
+        list {}
+    }
+}
+
+group! {
+    /// The first credential of the request, without its secret.
+    pub struct Credential {
+        required {
+            /// Where in the request it stood.
+            location: Location ["one of", "RFC 9110 §11.6.2"],
+            /// Authentication scheme, `other` if it is not in common use.
+            scheme: Scheme ["one of", "RFC 9110 §11.1"],
+            /// What it is for.
+            kind: Kind ["one of", "RFC 8725 §3.11"],
+            /// How it is encoded.
+            format: Format ["one of", "RFC 7519 §3"],
+        }
+        optional {
+            /// Fingerprint: the same for the same token, under the same key.
+            fp: String ["22 base64url digits", "RFC 2104"],
+            /// Algorithm of the fingerprint.
+            fp_alg: String ["name", "RFC 2104"],
+            /// Names the key of the fingerprint.
+            key_id: String ["8 base64url digits", ""],
+            /// Id that the issuer gave the token; leads to the issuer's own log.
+            jti: String ["text, up to 512 bytes", "RFC 7519 §4.1.7"],
+            /// Issuer and sort of an opaque token, by its prefix.
+            prefix_class: String ["name", ""],
+        }
+        list {}
+    }
+}
+
+group! {
+    /// The token in the credential, as far as it is readable. Not verified.
+    pub struct Token {
+        required {
+            /// What the token says of its own validity when the exchange began.
+            state: TokenState ["one of", "RFC 7519 §4.1"],
+        }
+        optional {
+            /// Issuer.
+            iss: String ["text, up to 512 bytes", "RFC 7519 §4.1.1"],
+            /// When it was issued.
+            iat: u64 ["seconds since 1970", "RFC 7519 §4.1.6"],
+            /// When it begins to be valid.
+            nbf: u64 ["seconds since 1970", "RFC 7519 §4.1.5"],
+            /// When it ceases to be valid.
+            exp: u64 ["seconds since 1970", "RFC 7519 §4.1.4"],
+            /// From the exchange's begin to `exp`; negative if expired.
+            ttl_left: i64 ["seconds", ""],
+            /// Algorithm that it claims to be signed or encrypted with.
+            alg: String ["name", "RFC 7515 §4.1.1"],
+            /// Key that it claims to be signed or encrypted with.
+            kid: String ["text, up to 512 bytes", "RFC 7515 §4.1.4"],
+            /// Media type that it claims to have.
+            typ: String ["media type", "RFC 7515 §4.1.9"],
+        }
+        list {
+            /// Who it is meant for, up to 16.
+            aud: String ["text, up to 512 bytes", "RFC 7519 §4.1.3"],
+        }
+    }
+}
+
+group! {
+    /// Who the credential speaks for. As good as its `evidence`.
+    pub struct Identity {
+        required {
+            /// How well the rest is proven.
+            evidence: Evidence ["one of", ""],
+        }
+        optional {
+            /// Subject of the token, or its pseudonym.
+            subject: String ["text, up to 512 bytes", "RFC 7519 §4.1.2"],
+            /// Client that the token was issued to.
+            client_id: String ["text, up to 512 bytes", "RFC 8693 §4.3"],
+            /// How the subject authenticated: class.
+            acr: String ["text, up to 512 bytes", "OpenID Connect Core §2"],
+            /// When the subject authenticated.
+            auth_time: u64 ["seconds since 1970", "OpenID Connect Core §2"],
+            /// Session at the issuer.
+            session: String ["text, up to 512 bytes", "OpenID Connect Front-Channel Logout §3"],
+        }
+        list {
+            /// Who acts for the subject, the current actor first, up to 16; or their pseudonyms.
+            actor_chain: String ["text, up to 512 bytes", "RFC 8693 §4.1"],
+            /// How the subject authenticated: methods, up to 16.
+            amr: String ["text, up to 512 bytes", "RFC 8176"],
+        }
+    }
+}
+
+group! {
+    /// What was decided.
+    pub struct Authz {
+        required {
+            /// What the server decided, by its status.
+            server_outcome: ServerOutcome ["one of", "RFC 9110 §15"],
+        }
+        optional {}
+        list {
+            /// Scopes of the token, up to 64.
+            scopes: String ["text, up to 128 bytes", "RFC 6749 §3.3"],
+        }
+    }
+}

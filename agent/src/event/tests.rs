@@ -1,0 +1,324 @@
+//! From exchanges to what is written of them: goldens, the documentation, and canaries.
+
+use std::collections::BTreeSet;
+
+use proptest::{
+    prelude::{ProptestConfig, Strategy, any, prop},
+    prop_oneof, proptest,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Timestamp,
+    event::{
+        docs, human,
+        human::{Colour, Summary},
+        json,
+        model::{Container, Event, EventType, Time},
+        sample::{START, connection, event, event_of, exchange, jwt, observe, origin},
+    },
+    http::message::{Exchange, Note, Role},
+    observation::SubjectMode,
+};
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Compares the line for people and the JSON of an event with the golden file.
+#[track_caller]
+fn check(name: &str, event: &Event) {
+    let line = json::line(event).unwrap();
+    assert_eq!(&json::parse(&line).unwrap(), event, "what is written can be read");
+    let human = human::line(event, None, Colour::Off);
+    // One group a line, else untouched.
+    insta::assert_snapshot!(name, format!("{human}\n{}", line.replace("},\"", "},\n\"")));
+}
+
+fn rfc9068() -> Exchange {
+    let header = json!({"typ": "at+jwt", "alg": "RS256", "kid": "k1"});
+    let claims = json!({
+        "iss": "https://sso.example.net/realms/corp", "sub": "f1c4", "aud": ["orders", "refunds"],
+        "client_id": "web", "scope": "orders:read refunds:write", "jti": "9f2c",
+        "iat": START.as_secs() - 88, "nbf": START.as_secs() - 88, "exp": START.as_secs() + 212,
+        "acr": "urn:x:2", "amr": ["pwd", "otp"], "auth_time": START.as_secs() - 3600,
+        "sid": "s-1", "act": {"sub": "gateway"},
+    });
+    let fields = [
+        ("host", "api.example.com:443"),
+        ("user-agent", "internal-report/3"),
+        ("authorization", &format!("Bearer {}", jwt(&header, &claims))),
+        ("traceparent", TRACEPARENT),
+    ];
+    exchange(Role::Server, "POST", "/v1/refunds/4711?dry_run=1&reason=x", &fields, 201)
+}
+
+fn github() -> Exchange {
+    let fields = [
+        ("host", "api.github.com"),
+        ("authorization", "token ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
+    ];
+    exchange(Role::Client, "GET", "/user/repos", &fields, 403)
+}
+
+#[test]
+fn a_jwt_tells_who_calls() {
+    check("jwt", &event(&rfc9068()));
+}
+
+#[test]
+fn an_opaque_token_goes_by_its_fingerprint() {
+    check("opaque", &event(&github()));
+}
+
+#[test]
+fn a_call_without_credentials_is_anonymous() {
+    let fields = [("host", "api.example.com")];
+    check("anonymous", &event(&exchange(Role::Server, "GET", "/v1/orders", &fields, 401)));
+}
+
+#[test]
+fn what_was_not_seen_is_not_claimed() {
+    let mut seen = exchange(Role::Server, "", "", &[], 200);
+    seen.request = None;
+    seen.notes = vec![Note::RequestHeadLost, Note::Unfinished];
+    let mut connection = connection(Role::Server);
+    connection.socket = None;
+    check("lost", &event_of(&seen, &connection));
+}
+
+#[test]
+fn hostile_text_is_bounded_and_harmless() {
+    let claims = json!({
+        "tid": "t", "oid": "a\u{1b}]0;pwned\u{7}\u{9b}31m\u{202e}\nfake 200", "appid": "app",
+        "scp": "A\u{1b}[2J B", "exp": START.as_secs() - 1, "uti": "u", "iss": "x".repeat(600),
+    });
+    let agent = format!("\u{1b}[31m{}", "long ".repeat(80));
+    let fields = [
+        ("host", "evil\u{1b}.example"),
+        ("user-agent", &agent),
+        ("authorization", &format!("DPoP {}", jwt(&json!({"alg": "none"}), &claims))),
+        ("authorization", "Basic dXNlcjpwYXNzd29yZA"),
+    ];
+    let exchange = exchange(Role::Server, "HACK\u{1b}", "/\u{1b}[2J/\u{7f}", &fields, 500);
+    let mut connection = connection(Role::Server);
+    let process = std::sync::Arc::make_mut(&mut connection.process);
+    process.comm = "x\u{1b}[8m".to_owned();
+    let event = event_of(&exchange, &connection);
+    for text in [json::line(&event).unwrap(), human::line(&event, Some(&event), Colour::Off)] {
+        assert!(!text.contains(crate::text::is_hostile), "{text}");
+    }
+    check("hostile", &event);
+}
+
+#[test]
+fn colour_is_only_there_if_asked_for() {
+    let event = event(&github());
+    let [plain, coloured] = [Colour::Off, Colour::On].map(|c| human::line(&event, None, c));
+    assert_eq!(coloured.replace("\x1b[33m", "").replace("\x1b[0m", ""), plain);
+    assert_ne!(coloured, plain);
+}
+
+#[test]
+fn subjects_are_kept_as_privacy_has_it() {
+    let check = |mode, subject: Option<&str>, actors: usize| {
+        let seen = observe(&rfc9068(), &connection(Role::Server), mode);
+        assert_eq!(seen.identity.subject.as_deref(), subject);
+        let event = origin().access(0, &seen);
+        let identity = event.identity.as_ref().unwrap();
+        assert_eq!(identity.subject.as_deref(), subject);
+        assert_eq!(identity.actor_chain.len(), actors);
+        let plain = json::line(&event).unwrap();
+        let names = ["f1c4", "gateway"].map(|name| plain.contains(&format!("\"{name}\"")));
+        assert_eq!(names, [mode == SubjectMode::Plain; 2]);
+    };
+    check(SubjectMode::Plain, Some("f1c4"), 1);
+    check(SubjectMode::Pseudonym, Some("JV_FuX74lUCZgqvsrOJei4"), 1);
+    check(SubjectMode::Drop, None, 0);
+}
+
+#[test]
+fn the_same_observation_has_the_same_uid_and_no_other_has() {
+    let exchange = rfc9068();
+    let connection = connection(Role::Server);
+    let uid = |exchange: &Exchange, id: u64, seq: u64, observed: Timestamp| {
+        let mut connection = connection.clone();
+        connection.id = id;
+        let mut seen = observe(exchange, &connection, SubjectMode::Plain);
+        seen.observed_at = observed;
+        origin().access(seq, &seen).event.uid
+    };
+    let first = uid(&exchange, 1, 1, START);
+    assert_eq!(first, uid(&exchange, 1, 2, START.plus(9)));
+    assert_ne!(first, uid(&exchange, 2, 1, START));
+    let next = Exchange { index: 4, ..exchange.clone() };
+    assert_ne!(first, uid(&next, 1, 1, START));
+    let client = Exchange { role: Role::Client, ..exchange };
+    assert_ne!(first, uid(&client, 1, 1, START));
+    let parsed: ulid::Ulid = first.parse().unwrap();
+    assert_eq!(parsed.timestamp_ms(), START.as_millis());
+}
+
+#[test]
+fn a_summary_counts_status_token_and_subject() {
+    let mut summary = Summary::default();
+    for each in [rfc9068(), rfc9068(), github()] {
+        summary.add(&event(&each));
+    }
+    insta::assert_snapshot!("summary", summary);
+}
+
+/// An event in which every field is there.
+fn full() -> Event {
+    let mut event = event(&rfc9068());
+    event.credentials_seen = Some(2);
+    event.observation.library = Some("openssl".to_owned());
+    event.observation.notes = vec!["upgraded".to_owned()];
+    event.process.container = Some(Container { id: "c".to_owned() });
+    event.process.start = Some(Time::default());
+    event.credential.as_mut().unwrap().prefix_class = Some("npm".to_owned());
+    event
+}
+
+/// Paths of all values that are no objects.
+fn leaves(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
+    let Value::Object(members) = value else {
+        found.insert(prefix.to_owned());
+        return;
+    };
+    for (name, value) in members {
+        let dot = if prefix.is_empty() { "" } else { "." };
+        leaves(&format!("{prefix}{dot}{name}"), value, found);
+    }
+}
+
+#[test]
+fn every_field_is_documented_and_every_documented_field_exists() {
+    let mut written = BTreeSet::new();
+    leaves("", &serde_json::to_value(full()).unwrap(), &mut written);
+    let page = docs::markdown();
+    let groups = page.split("\n## Values").next().unwrap();
+    let rows = groups.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | "));
+    let fields = rows.filter(|(_, rest)| !rest.starts_with("group "));
+    let documented: BTreeSet<_> = fields.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(written, documented);
+
+    let closed = page.lines().filter(|row| row.contains("| one of the values below |"));
+    let listed = docs::NAMES.iter().filter(|(field, _)| documented.contains(*field));
+    assert_eq!(closed.count(), docs::NAMES.len());
+    assert_eq!(listed.count(), docs::NAMES.len());
+}
+
+#[test]
+fn names_of_event_types_and_unknown_ones() {
+    let line = json::line(&event(&github())).unwrap();
+    assert_eq!(json::parse(&line).unwrap().event.r#type, EventType::Access);
+    let error = json::parse(&line.replace("\"access\"", "\"to_come\"")).unwrap_err();
+    assert!(error.to_string().contains("a name of EventType"), "{error}");
+}
+
+/// Random as tokens are: it has a digit before a letter, and no other structure.
+fn canary() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9]{8,16}7Kq[A-Za-z0-9_-]{12,40}"
+}
+
+/// Places `canary` as clients, well-behaved and not, place tokens.
+fn authorization(canary: String) -> impl Strategy<Value = String> {
+    let c = canary;
+    prop::sample::select(vec![
+        c.clone(),
+        format!("Bearer {c}"),
+        format!("bearer   {c}"),
+        format!("Bearer {c} {c}"),
+        format!("Bearer \t{c}"),
+        format!("Bearer \"{c}\""),
+        format!("DPoP ghp_{c}"),
+        format!("Basic {c}"),
+        format!("token {c}"),
+        format!("{c} {c}"),
+        format!("Digest response=\"{c}\""),
+        format!("Bearer eyJhbGciOiJub25lIn0.e30.{c}"),
+        format!("Bearer eyJhbGciOiJub25lIn0.{c}.{c}"),
+        format!("Bearer {c}.{c}.{c}.{c}.{c}"),
+    ])
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02x}")).collect()
+}
+
+fn target(canary: String) -> impl Strategy<Value = String> {
+    let c = canary;
+    let encoded = percent_encoded(&c);
+    let half_encoded = c.replacen("7Kq", "%37%4Bq", 1);
+    prop_oneof![
+        prop::sample::select(vec![
+            c.clone(),
+            format!("/{c}"),
+            format!("/a/{c}/b"),
+            format!("/a/x-{c}.json;k={c}/b"),
+            format!("/{encoded}"),
+            format!("/{half_encoded}"),
+            format!("/{}/{c}", "word/".repeat(400)),
+            format!("/{}{c}", "w".repeat(1015)),
+            format!("/cb?code={c}&state={c}#access_token={c}"),
+            format!("/cb?{c}"),
+            format!("/cb?{c}=1&a[{c}]=2&{}{c}=3", "k".repeat(60)),
+            format!("/#{c}"),
+            format!("https://u:{c}@h.example/{c}?{c}"),
+            format!("urn:{c}"),
+        ]),
+        "[ -~]{0,12}".prop_map(move |around| format!("/{around}{c}{around}")),
+    ]
+}
+
+fn other_fields(canary: String) -> impl Strategy<Value = (String, String)> {
+    let c = canary;
+    prop::sample::select(vec![
+        (format!("app/{c} (k={c})"), c.clone()),
+        (format!("{}{c}", "long ".repeat(49)), format!("00-{c}-{c}-01")),
+        (c.clone(), format!("{TRACEPARENT}-{c}")),
+        (format!("a {c}\u{1b}{c}"), format!("{}-{c}", TRACEPARENT.replacen("00", "01", 1))),
+    ])
+}
+
+fn request() -> impl Strategy<Value = (String, String, String, (String, String))> {
+    canary().prop_flat_map(|c| {
+        let place = (authorization(c.clone()), target(c.clone()), other_fields(c.clone()));
+        place.prop_map(move |(authorization, target, others)| {
+            (c.clone(), authorization, target, others)
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_canary_gets_out(
+        (canary, authorization, target, (agent, traceparent)) in request(),
+        odd_method in any::<bool>(),
+    ) {
+        let fields = [
+            ("host", "api.example.com"),
+            ("user-agent", &agent),
+            ("authorization", &authorization),
+            ("traceparent", &traceparent),
+            ("cookie", &canary),
+        ];
+        let method = if odd_method { &canary } else { "GET" };
+        let event = event(&exchange(Role::Server, method, &target, &fields, 200));
+        let mut summary = Summary::default();
+        summary.add(&event);
+        let outputs = [
+            json::line(&event).unwrap(),
+            human::line(&event, Some(&event), Colour::On),
+            summary.to_string(),
+        ];
+        let pieces = canary.as_bytes().windows(16).map(|w| std::str::from_utf8(w).unwrap());
+        for piece in pieces {
+            for output in &outputs {
+                assert!(!output.contains(piece), "{piece} in {output}");
+                assert!(!output.contains(&percent_encoded(piece)), "{piece} in {output}");
+            }
+        }
+    }
+}
