@@ -23,3 +23,4 @@ pub mod observation;
 
 // 7 findings to the world
 pub mod event;
+pub mod report;

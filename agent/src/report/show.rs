@@ -1,0 +1,151 @@
+//! Kept events, shown to people. In: lines of JSON, as `event/json.rs` writes them. Out: a line
+//! for each call, then a summary. A line that is no event is counted, and stops nothing.
+
+use std::io::{self, BufRead, Read, Write};
+
+use crate::{
+    event::{
+        human::{Colour, Summary, line},
+        json,
+        model::Event,
+    },
+    report::pair::{Call, Pairer},
+};
+
+/// Longest line that is read, in bytes: over ten times the longest event.
+pub const MAX_LINE: u64 = 1024 * 1024;
+/// Most bad lines that are named.
+const MAX_NAMED: usize = 10;
+
+/// Lines that were no events.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BadLines {
+    /// How many there were.
+    pub count: u64,
+    /// Numbers of the first of them, from 1.
+    pub first: Vec<u64>,
+}
+
+/// Reads events from `input` and writes them, paired, to `output`; then the summary.
+///
+/// # Errors
+///
+/// If `input` cannot be read or `output` not be written.
+pub fn show(
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    colour: Colour,
+) -> io::Result<BadLines> {
+    let mut bad = BadLines::default();
+    let mut pairer = Pairer::default();
+    let mut summary = Summary::default();
+    let mut buffer = Vec::new();
+    let mut number = 0_u64;
+    while read_line(input, &mut buffer)? {
+        number = number.saturating_add(1);
+        match parse(&buffer) {
+            _ if buffer.trim_ascii().is_empty() => {}
+            Some(event) => write_calls(pairer.push(event), &mut summary, output, colour)?,
+            None => bad.record(number),
+        }
+    }
+    write_calls(pairer.finish(), &mut summary, output, colour)?;
+    write!(output, "\n{summary}{bad}")?;
+    Ok(bad)
+}
+
+/// Reads a line into `buffer`; of a line that is too long, as much as tells that it is. `false`
+/// at the end.
+fn read_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    buffer.clear();
+    let read = input.by_ref().take(MAX_LINE).read_until(b'\n', buffer)?;
+    if u64::try_from(read) == Ok(MAX_LINE) && buffer.last() != Some(&b'\n') {
+        input.skip_until(b'\n')?;
+    }
+    Ok(read > 0)
+}
+
+fn parse(line: &[u8]) -> Option<Event> {
+    json::parse(std::str::from_utf8(line).ok()?).ok()
+}
+
+fn write_calls(
+    calls: Vec<Call>,
+    summary: &mut Summary,
+    output: &mut impl Write,
+    colour: Colour,
+) -> io::Result<()> {
+    for call in calls {
+        let mut events = call.events();
+        let Some(event) = events.next() else { continue };
+        summary.add(event);
+        writeln!(output, "{}", line(event, events.next(), colour))?;
+    }
+    Ok(())
+}
+
+impl BadLines {
+    fn record(&mut self, number: u64) {
+        self.count = self.count.saturating_add(1);
+        if self.first.len() < MAX_NAMED {
+            self.first.push(number);
+        }
+    }
+}
+
+impl std::fmt::Display for BadLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let first: Vec<_> = self.first.iter().map(u64::to_string).collect();
+        let all = usize::try_from(self.count) == Ok(self.first.len());
+        let more = if all { "" } else { ", …" };
+        writeln!(f, "skipped  {} lines that are no events: {}{more}", self.count, first.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::sample::{event, exchange},
+        http::message::Role,
+    };
+
+    fn shown(input: &[u8]) -> (String, BadLines) {
+        let mut output = Vec::new();
+        let bad = show(&mut &*input, &mut output, Colour::Off).unwrap();
+        (String::from_utf8(output).unwrap(), bad)
+    }
+
+    #[test]
+    fn a_call_seen_from_both_ends_is_one_line() {
+        let lines = [Role::Client, Role::Server].map(|role| {
+            let fields = [("host", "api.example.com"), ("authorization", "Bearer abc")];
+            json::line(&event(&exchange(role, "GET", "/v1/orders", &fields, 200))).unwrap()
+        });
+        let (output, bad) = shown(lines.join("\n").as_bytes());
+        insta::assert_snapshot!("both_ends", output);
+        assert_eq!(bad, BadLines::default());
+    }
+
+    #[test]
+    fn bad_lines_are_counted_and_stop_nothing() {
+        let good = json::line(&event(&exchange(Role::Server, "GET", "/", &[], 200))).unwrap();
+        let long = "x".repeat(2 * 1024 * 1024);
+        let mut input = format!("{{}}\n\n{long}\n{good}\n\u{1b}[2J\n").into_bytes();
+        input.extend_from_slice(b"\xff\n{\"event\"");
+        let (output, bad) = shown(&input);
+        assert_eq!(bad, BadLines { count: 5, first: vec![1, 3, 5, 6, 7] });
+        assert!(output.contains("\nskipped  5 lines that are no events: 1, 3, 5, 6, 7\n"));
+        assert!(output.contains(" anonymous ") && !output.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn of_many_bad_lines_the_first_are_named() {
+        let (output, bad) = shown("x\n".repeat(12).as_bytes());
+        assert_eq!((bad.count, bad.first.len()), (12, MAX_NAMED));
+        assert!(output.contains("12 lines that are no events: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …"));
+    }
+}
