@@ -69,6 +69,13 @@ struct Span {
 }
 
 impl Fields {
+    /// No fields yet, with room for `count` of them whose names and values have `bytes` bytes in
+    /// all: a buffer that need not grow leaves no copy of a credential behind.
+    #[must_use]
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { raw: Zeroizing::new(Vec::with_capacity(bytes)), spans: Vec::with_capacity(count) }
+    }
+
     /// Appends a field. The name is lower-cased; the value is kept byte for byte. Beyond 4 GiB of
     /// content (far above every head limit) the field is ignored.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
