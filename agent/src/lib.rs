@@ -14,7 +14,7 @@ pub mod flow;
 
 // 4 connections to exchanges
 pub mod http;
-
+pub mod http1;
 // 5 exchanges to observations
 pub mod identity;
 pub mod token;

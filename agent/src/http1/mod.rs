@@ -1,0 +1,51 @@
+//! HTTP/1.0 and HTTP/1.1 as a bystander reads them (RFC 9112), without IO and without a clock.
+//!
+//! In: bytes of both directions of one connection, gaps and ends. Out: [`Exchange`]s.
+//!
+//! ```text
+//! bytes -> scan (where is a head) -> head (what does it say) -> body (where does it end)
+//!                                      \-> pair (whose response is this) -> Exchange
+//! ```
+//!
+//! Invariants:
+//! - How the bytes were cut into feeds does not show in the exchanges, timestamps excepted.
+//! - Nothing is reported that was not captured: no field is guessed, and after a loss reading goes
+//!   on only at a certain start: a request line with a well-known method, or a status line, then
+//!   nothing but field lines, and `Host` where HTTP/1.1 demands it. (A body that quotes a whole
+//!   message does look like that.)
+//! - A response stands beside a request only if it answers that request: exactly where nothing of
+//!   unknown extent was lost, and otherwise as long as the peers do not pipeline. On a connection
+//!   that was seen to do both, pairing is given up.
+//! - Bodies are counted, never stored; what is held stays below [`MAX_BUFFERED`].
+//!
+//! Framing that recipients read differently (RFC 9112 §11.2) is noted as
+//! [`AmbiguousFraming`](crate::http::message::Note::AmbiguousFraming) and then read as follows:
+//!
+//! | what was sent | how it is read |
+//! |---|---|
+//! | `Transfer-Encoding` and `Content-Length` | the transfer coding counts (§6.3) |
+//! | `Transfer-Encoding` in HTTP/1.0, or `chunked` twice | the transfer coding counts |
+//! | `Transfer-Encoding: identity` alone | as if it were absent |
+//! | last coding is not `chunked` | response: until close; request: unusable |
+//! | `Content-Length` invalid, or values that differ | unusable |
+//! | invalid chunk size, chunk longer or shorter than its size | unusable from there |
+//! | bare LF, bare CR, folded field line, whitespace before a colon | leniently |
+//! | a line that is no field line | without that line; unusable if it was to declare framing |
+//!
+//! Unusable framing ends the message as if its body were lost.
+//!
+//! [`Exchange`]: crate::http::message::Exchange
+
+mod body;
+mod codec;
+mod head;
+mod pair;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use body::{MAX_CHUNK_LINE, MAX_TRAILERS};
+pub use codec::{Connection, Counts, Ending, MAX_BUFFERED, MAX_RESYNC};
+pub use head::{MAX_FIELDS, MAX_METHOD};
+pub use pair::{MAX_PIPELINE, MAX_PIPELINE_BYTES};
+pub use scan::MAX_HEAD;
