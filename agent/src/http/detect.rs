@@ -1,0 +1,296 @@
+//! What protocol a connection speaks, by its first bytes, and the codec for it.
+//!
+//! In: bytes, gaps and ends of one connection. Out: [`Exchange`]s, or the [`Reason`] why there
+//! will be none. A codec that will give none any more is dropped, with all that it held.
+
+use super::message::Exchange;
+use crate::{
+    clock::Timestamp,
+    flow::chunk::Direction,
+    http1::{self, Counts, Ending},
+};
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What an HTTP/2 server sends first: the header of a SETTINGS frame (RFC 9113 §3.4, §4.1), whose
+/// length, the second and third byte, is left open.
+const HTTP2_SETTINGS: [Option<u8>; 9] =
+    [Some(0), None, None, Some(4), Some(0), Some(0), Some(0), Some(0), Some(0)];
+
+/// Why a connection gives no (more) exchanges.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Reason {
+    /// It speaks HTTP/2.
+    Http2NotSupportedYet,
+    /// It speaks something else than HTTP.
+    NotHttp,
+    /// It spoke HTTP/1.x, and changed to another protocol.
+    Upgraded,
+}
+
+impl Reason {
+    /// Name in coverage reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http2NotSupportedYet => "http2_not_supported_yet",
+            Self::NotHttp => "not_http",
+            Self::Upgraded => "upgraded",
+        }
+    }
+}
+
+/// The codec of one connection.
+#[derive(Default)]
+pub struct Codec {
+    protocol: Protocol,
+    counts: Counts,
+}
+
+enum Protocol {
+    /// Too few bytes were seen to tell.
+    Unknown(Opening),
+    Http1(Box<http1::Connection>),
+    /// Nothing more is read, `None` after the end of a connection that was read to its end.
+    Closed(Option<Reason>),
+}
+
+/// The first bytes of the direction that spoke first, as long as they may start HTTP/2.
+#[derive(Default)]
+struct Opening {
+    held: Vec<u8>,
+    /// Where they went, and when the first one came.
+    first: Option<(Direction, Timestamp)>,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self::Unknown(Opening::default())
+    }
+}
+
+impl Codec {
+    /// A codec for a connection of which nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
+    pub fn feed(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        bytes: &[u8],
+        out: &mut Vec<Exchange>,
+    ) {
+        let rest = match &mut self.protocol {
+            Protocol::Unknown(opening) => match opening.take(direction, at, bytes) {
+                Verdict::Unsure => return,
+                Verdict::Http2 => return self.close(Some(Reason::Http2NotSupportedYet)),
+                Verdict::NotHttp2 { used } => bytes.get(used..).unwrap_or_default(),
+            },
+            Protocol::Http1(_) | Protocol::Closed(_) => bytes,
+        };
+        self.with_http1(out, |http1, out| http1.feed(direction, at, rest, out));
+    }
+
+    /// Passes over `len` bytes of one direction that were not captured.
+    pub fn gap(&mut self, direction: Direction, at: Timestamp, len: u64, out: &mut Vec<Exchange>) {
+        self.with_http1(out, |http1, out| http1.gap(direction, at, len, out));
+    }
+
+    /// One direction has ended.
+    pub fn end(&mut self, direction: Direction, at: Timestamp, out: &mut Vec<Exchange>) {
+        self.with_http1(out, |http1, out| http1.end(direction, at, out));
+    }
+
+    /// The connection is gone: reports what is under way, unfinished.
+    pub fn finish(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        self.with_http1(out, |http1, out| http1.finish(at, out));
+    }
+
+    /// Whether no more exchanges will come, so that feeding may stop.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.protocol, Protocol::Closed(_))
+    }
+
+    /// Why no more exchanges will come; `None` while they may, and at a connection's proper end.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        match self.protocol {
+            Protocol::Closed(reason) => reason,
+            Protocol::Unknown(_) | Protocol::Http1(_) => None,
+        }
+    }
+
+    /// Bytes held, at most [`http1::MAX_BUFFERED`].
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        match &self.protocol {
+            Protocol::Unknown(opening) => opening.held.len(),
+            Protocol::Http1(connection) => connection.buffered(),
+            Protocol::Closed(_) => 0,
+        }
+    }
+
+    /// What went wrong so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        match &self.protocol {
+            Protocol::Http1(connection) => connection.counts(),
+            Protocol::Unknown(_) | Protocol::Closed(_) => self.counts,
+        }
+    }
+
+    /// Lets the HTTP/1.x codec act: whatever reaches it is not the opening of HTTP/2.
+    fn with_http1(
+        &mut self,
+        out: &mut Vec<Exchange>,
+        act: impl FnOnce(&mut http1::Connection, &mut Vec<Exchange>),
+    ) {
+        if let Protocol::Unknown(opening) = &self.protocol {
+            let mut connection = Box::new(http1::Connection::new());
+            if let Some((direction, at)) = opening.first {
+                connection.feed(direction, at, &opening.held, out);
+            }
+            self.protocol = Protocol::Http1(connection);
+        }
+        let Protocol::Http1(connection) = &mut self.protocol else { return };
+        act(connection, out);
+        let reason = match connection.ending() {
+            None => return,
+            Some(Ending::NotHttp) => Some(Reason::NotHttp),
+            Some(Ending::Upgraded) => Some(Reason::Upgraded),
+            Some(Ending::Finished) => None,
+        };
+        self.close(reason);
+    }
+
+    fn close(&mut self, reason: Option<Reason>) {
+        self.counts = self.counts();
+        self.protocol = Protocol::Closed(reason);
+    }
+}
+
+/// What an opening says.
+enum Verdict {
+    Unsure,
+    Http2,
+    /// `used` bytes of those just seen are held already.
+    NotHttp2 {
+        used: usize,
+    },
+}
+
+impl Opening {
+    fn take(&mut self, direction: Direction, at: Timestamp, bytes: &[u8]) -> Verdict {
+        if self.first.get_or_insert((direction, at)).0 != direction {
+            return Verdict::NotHttp2 { used: 0 };
+        }
+        for (taken, byte) in bytes.iter().enumerate() {
+            self.held.push(*byte);
+            let used = taken.saturating_add(1);
+            let preface = self.agrees(HTTP2_PREFACE.iter().map(|byte| Some(*byte)));
+            let settings = self.agrees(HTTP2_SETTINGS.into_iter());
+            match (preface, settings) {
+                (Some(true), _) | (_, Some(true)) => return Verdict::Http2,
+                (None, None) => return Verdict::NotHttp2 { used },
+                (Some(false), _) | (_, Some(false)) => {}
+            }
+        }
+        Verdict::Unsure
+    }
+
+    /// Whether the bytes held are all of `pattern`, or (`Some(false)`) the start of it.
+    fn agrees(&self, mut pattern: impl Iterator<Item = Option<u8>>) -> Option<bool> {
+        let agree = self
+            .held
+            .iter()
+            .all(|byte| pattern.next().is_some_and(|wanted| wanted.is_none_or(|w| w == *byte)));
+        agree.then(|| pattern.next().is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use Direction::{Inbound, Outbound};
+
+    const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    const POST: &[u8] = b"POST /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    /// Feeds whole and byte by byte; expects so many exchanges, and the reason for no more.
+    fn check(feeds: &[(Direction, &[u8])], exchanges: usize, reason: Option<&str>) {
+        for at_most in [usize::MAX, 1] {
+            let mut codec = Codec::new();
+            let mut out = Vec::new();
+            for (direction, bytes) in feeds {
+                for piece in bytes.chunks(at_most) {
+                    codec.feed(*direction, Timestamp(1), piece, &mut out);
+                }
+            }
+            assert_eq!(out.len(), exchanges, "in pieces of {at_most}");
+            assert_eq!(codec.reason().map(Reason::as_str), reason, "in pieces of {at_most}");
+            assert_eq!(codec.is_done(), reason.is_some());
+            assert!(reason.is_none() || codec.buffered() == 0);
+        }
+    }
+
+    #[test]
+    fn http1_is_read_also_where_it_starts_as_the_preface_does() {
+        check(&[(Outbound, GET), (Inbound, OK)], 1, None);
+        check(&[(Outbound, POST), (Inbound, OK)], 1, None);
+        check(&[(Outbound, b"PRI"), (Outbound, b"NT /a HTTP/1.1\r\n\r\n"), (Inbound, OK)], 1, None);
+    }
+
+    #[test]
+    fn the_http2_preface_is_recognised_rfc9113_3_4() {
+        let reason = Some("http2_not_supported_yet");
+        check(&[(Outbound, HTTP2_PREFACE), (Inbound, OK)], 0, reason);
+        check(&[(Inbound, b"\0\0\x12\x04\0\0\0\0\0\0\x03")], 0, reason);
+    }
+
+    #[test]
+    fn http2_goes_unrecognised_only_if_its_start_is_cut_off() {
+        check(&[(Outbound, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r")], 0, None);
+        check(&[(Outbound, b"\0\0\x12\x01")], 0, Some("not_http"));
+    }
+
+    #[test]
+    fn other_protocols_are_not_http() {
+        check(&[(Outbound, b"\x16\x03\x01\x02\0\x01")], 0, Some("not_http"));
+    }
+
+    #[test]
+    fn an_upgrade_ends_http() {
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        check(&[(Outbound, GET), (Inbound, switch), (Outbound, GET)], 1, Some("upgraded"));
+    }
+
+    #[test]
+    fn what_is_under_way_at_the_end_is_reported() {
+        let mut codec = Codec::new();
+        let mut out = Vec::new();
+        codec.feed(Outbound, Timestamp(1), GET, &mut out);
+        codec.end(Outbound, Timestamp(2), &mut out);
+        assert_eq!((out.len(), codec.is_done()), (0, false));
+        codec.finish(Timestamp(3), &mut out);
+        assert_eq!((out.len(), codec.is_done(), codec.reason()), (1, true, None));
+    }
+
+    #[test]
+    fn a_gap_before_the_first_bytes_allows_binary_content() {
+        let mut codec = Codec::new();
+        let mut out = Vec::new();
+        codec.gap(Inbound, Timestamp(1), 100, &mut out);
+        codec.feed(Inbound, Timestamp(1), b"\x1f\x8b\0\0\r\n", &mut out);
+        codec.feed(Outbound, Timestamp(2), GET, &mut out);
+        codec.feed(Inbound, Timestamp(3), OK, &mut out);
+        assert_eq!((out.len(), codec.counts().resyncs), (1, 1));
+    }
+}
