@@ -243,15 +243,15 @@ impl Counter {
         match self {
             Self::DataRecords => "data_records",
             Self::DataBytes => "data_bytes",
-            Self::RingFull => "ring_full_records",
-            Self::RingFullBytes => "ring_full_bytes",
+            Self::RingFull => "dropped_records",
+            Self::RingFullBytes => "lost_bytes",
             Self::UserFault => "user_faults",
             Self::CallTooLong => "call_too_long_bytes",
             Self::UnmatchedReturn => "unmatched_returns",
             Self::CallTableFull => "call_table_full",
             Self::SessionTableFull => "session_table_full",
             Self::EmptyCalls => "empty_calls",
-            Self::ControlLost => "control_records_lost",
+            Self::ControlLost => "dropped_control_records",
         }
     }
 }

@@ -3,24 +3,27 @@
 //! In: records of the kernel half. Out: audit events. The modules stand in the order in which
 //! data flows through them; `ARCHITECTURE.md` tells what crosses each arrow.
 
+// The command.
+pub mod config;
+pub mod failure;
+// Words that several stages use.
 pub mod clock;
 mod names;
 pub mod text;
 
-pub mod config;
-
+// 1 find what to probe
+// 2 attach
+pub mod bpf;
+pub mod sandbox;
 // 3 bytes to connections
 pub mod flow;
-
 // 4 connections to exchanges
 pub mod http;
 pub mod http1;
 // 5 exchanges to observations
 pub mod identity;
-pub mod token;
-
 pub mod observation;
-
-// 7 findings to the world
+pub mod token;
+// 7 events to the world
 pub mod event;
 pub mod report;

@@ -1,3 +1,5 @@
-//! What the operator decided: settings and key files, read before anything else starts.
+//! Configuration in two steps: `raw` is what the operator wrote, `compiled` is what it means.
+//! Neither opens anything that it names; [`keyfile`] does.
 
+pub mod error;
 pub mod keyfile;

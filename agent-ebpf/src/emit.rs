@@ -1,0 +1,168 @@
+//! Records into the ring.
+//!
+//! A data record is reserved in the smallest size class that holds its payload and written in
+//! place: uprobe programs can be preempted, so there is no scratch buffer per CPU. The reader
+//! polls; it is woken only for control records that should not wait, and for a backlog.
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated::bpf_probe_read_user},
+};
+use scopewatch_common::{
+    ABI_VERSION, CloseRecord, Counter, DataRecord, Header, MAX_PAYLOAD, MAX_RECORDS_PER_CALL,
+    RecordKind, SIZE_CLASSES, Session, Way,
+};
+
+use crate::maps::{EVENTS, count, count_two};
+
+/// What a call moved, and where it is in the process's memory.
+pub struct Plaintext {
+    pub pid_tgid: u64,
+    pub time_ns: u64,
+    pub session: Session,
+    pub way: Way,
+    pub offset: u64,
+    pub buffer: u64,
+    pub len: u64,
+}
+
+/// Header of a record of the current thread.
+#[inline(always)]
+pub fn header(kind: RecordKind, way: u8, pid_tgid: u64, time_ns: u64) -> Header {
+    Header {
+        abi: ABI_VERSION,
+        kind: kind as u8,
+        way,
+        tgid: (pid_tgid >> 32) as u32,
+        tid: pid_tgid as u32,
+        reserved: 0,
+        time_ns,
+    }
+}
+
+/// Emits the bytes of a call, in as many records as it takes. Bytes that find no room are missing
+/// from the offsets, by which the agent sees the gap.
+///
+/// Full records first, in a loop whose every turn looks alike to the verifier; the choice of a
+/// size class comes once, after it. (The other way round, old verifiers run out of patience.)
+#[inline(always)]
+pub fn bytes(plaintext: &Plaintext) {
+    let mut done: u64 = 0;
+    for _ in 1..MAX_RECORDS_PER_CALL {
+        if plaintext.len - done <= MAX_PAYLOAD as u64 {
+            break;
+        }
+        record::<MAX_PAYLOAD>(plaintext, done, MAX_PAYLOAD as u64, 0);
+        done += MAX_PAYLOAD as u64;
+    }
+    let rest = plaintext.len - done;
+    let len = if rest > MAX_PAYLOAD as u64 { MAX_PAYLOAD as u64 } else { rest };
+    let lost = rest - len;
+    if lost > 0 {
+        count(Counter::CallTooLong, lost);
+    }
+    if len <= SIZE_CLASSES[0] as u64 {
+        record::<{ SIZE_CLASSES[0] }>(plaintext, done, len, lost);
+    } else if len <= SIZE_CLASSES[1] as u64 {
+        record::<{ SIZE_CLASSES[1] }>(plaintext, done, len, lost);
+    } else if len <= SIZE_CLASSES[2] as u64 {
+        record::<{ SIZE_CLASSES[2] }>(plaintext, done, len, lost);
+    } else {
+        record::<{ SIZE_CLASSES[3] }>(plaintext, done, len, lost);
+    }
+}
+
+/// Emits one data record of the size class `CLASS`.
+#[inline(always)]
+fn record<const CLASS: u32>(plaintext: &Plaintext, done: u64, len: u64, lost: u64) {
+    let size = size_of::<DataRecord>() + CLASS as usize;
+    let Some(mut slot) = EVENTS.reserve_bytes(size, 0) else {
+        count_two(Counter::RingFull, 1, Counter::RingFullBytes, len);
+        return;
+    };
+    let start = slot.as_mut_ptr();
+    let copied = copy_from_user::<CLASS>(
+        // SAFETY: the slot is as long as a record head and the class together.
+        unsafe { start.add(size_of::<DataRecord>()) },
+        len,
+        plaintext.buffer + done,
+    );
+    let head = DataRecord {
+        header: header(
+            RecordKind::Data,
+            plaintext.way as u8,
+            plaintext.pid_tgid,
+            plaintext.time_ns,
+        ),
+        session: plaintext.session,
+        offset: plaintext.offset + done,
+        len: copied as u32,
+        lost: (len - copied + lost) as u32,
+    };
+    // SAFETY: ring memory is 8-byte aligned and at least a record head long.
+    unsafe { ptr::write(start.cast::<DataRecord>(), head) };
+    slot.submit(wakeup_on_backlog());
+    if copied == 0 {
+        count(Counter::UserFault, 1);
+    } else {
+        count_two(Counter::DataRecords, 1, Counter::DataBytes, copied);
+    }
+}
+
+/// Copies `len` bytes, at most `CLASS`, from the process's memory; how many were copied: all, or
+/// none after a fault.
+#[inline(always)]
+fn copy_from_user<const CLASS: u32>(to: *mut u8, len: u64, from: u64) -> u64 {
+    let mut len = len;
+    // The compiler knows that `len` fits the class and would drop the check below, without which
+    // the verifier does not know it: hide the value from the compiler.
+    // SAFETY: no instruction is emitted.
+    unsafe { asm!("/* {0} */", inout(reg) len) };
+    if len > CLASS as u64 {
+        return 0;
+    }
+    // SAFETY: the destination holds CLASS bytes; the helper checks the source and faults softly.
+    let status = unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const _) };
+    if status == 0 { len } else { 0 }
+}
+
+/// Emits the end of a session or of one direction of it.
+#[inline(always)]
+pub fn close(pid_tgid: u64, session: Session, way: Way) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let record =
+        CloseRecord { header: header(RecordKind::Close, way as u8, pid_tgid, now), session };
+    control(record, BPF_RB_NO_WAKEUP as u64);
+}
+
+/// Emits the end of the current process.
+#[inline(always)]
+pub fn exit() {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let record = header(RecordKind::Exit, 0, bpf_get_current_pid_tgid(), now);
+    control(record, BPF_RB_NO_WAKEUP as u64);
+}
+
+/// Emits a control record; `flags` say whether the reader is woken.
+#[inline(always)]
+pub fn control<T: 'static>(record: T, flags: u64) {
+    match EVENTS.reserve::<T>(0) {
+        Some(mut slot) => {
+            slot.write(record);
+            slot.submit(flags);
+        }
+        None => count(Counter::ControlLost, 1),
+    }
+}
+
+/// Wake the reader once a quarter of the ring is taken; until then it polls by itself.
+#[inline(always)]
+fn wakeup_on_backlog() -> u64 {
+    let taken = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+    let size = EVENTS.query(BPF_RB_RING_SIZE as u64);
+    if taken > size / 4 { BPF_RB_FORCE_WAKEUP as u64 } else { BPF_RB_NO_WAKEUP as u64 }
+}

@@ -1,0 +1,112 @@
+//! All state of the kernel half. Tables keyed by what processes do are least-recently-used: a full
+//! one evicts what is stale instead of refusing what is new.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+};
+use scopewatch_common::{Counter, Way};
+
+/// Records on their way to the agent. The agent sets the real size when it loads the object.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
+
+/// Events counted per CPU, indexed by [`Counter`] within the one entry: every lookup is a branch
+/// for the verifier.
+#[map]
+pub static COUNTERS: PerCpuArray<[u64; Counter::ALL.len()]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Names one call in progress. The stack pointer tells nested calls of one thread apart (a BIO
+/// callback may write on another session), and finds the entry again at the return.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CallKey {
+    pub pid_tgid: u64,
+    pub stack: u64,
+}
+
+/// How a function tells how many bytes it moved.
+#[repr(u8)]
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Length {
+    /// A positive `int` return value (`SSL_read`, `SSL_write`).
+    Returned = 1,
+    /// Through a `size_t` pointer, when the return value is 1 (the `_ex` functions).
+    Pointed = 2,
+}
+
+/// What is remembered of a call from its entry to its return.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub object: u64,
+    pub buffer: u64,
+    pub length_pointer: u64,
+    pub entered_ns: u64,
+    /// Stack pointer of the call around this one on the same thread, or 0.
+    pub outer: u64,
+    pub way: Way,
+    pub length: Length,
+    pub _pad: [u8; 6],
+}
+
+/// Calls in progress. Threads inside a TLS call are few; a read may block for hours, so nothing is
+/// aged by time, and what killed threads left behind is evicted.
+#[map]
+pub static CALLS: LruHashMap<CallKey, Call> = LruHashMap::with_max_entries(32 * 1024, 0);
+
+/// Stack pointer of the innermost TLS call that a thread is inside of.
+#[map]
+pub static IN_CALL: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
+
+/// Names one session object of one process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SessionKey {
+    pub tgid: u32,
+    pub _pad: u32,
+    pub object: u64,
+}
+
+/// What is known of a session.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SessionState {
+    pub generation: u64,
+    /// Bytes moved so far in each direction, captured or not.
+    pub offset_in: u64,
+    pub offset_out: u64,
+    /// Cookie of the socket beneath the session, 0 until one was seen.
+    pub cookie: u64,
+}
+
+/// Sessions by object. An evicted session that moves bytes again comes back as a new generation.
+#[map]
+pub static SESSIONS: LruHashMap<SessionKey, SessionState> =
+    LruHashMap::with_max_entries(64 * 1024, 0);
+
+/// Always empty: see `guard`.
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Adds to a counter of this CPU. A uprobe may be preempted between read and write, so a count
+/// may rarely miss another's addition; exact losses show in the streams' offsets.
+#[inline(always)]
+pub fn count(counter: Counter, by: u64) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: the verifier checked the pointer, and a per-CPU slot outlives the program.
+        unsafe { (*counters)[counter as usize] += by };
+    }
+}
+
+/// Adds to two counters of this CPU.
+#[inline(always)]
+pub fn count_two(first: Counter, by: u64, second: Counter, by_second: u64) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe {
+            (*counters)[first as usize] += by;
+            (*counters)[second as usize] += by_second;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The embedded object, loaded: maps made, programs verified, host-wide tracepoints attached.
+//!
+//! In: the size of the ring, what the kernel can do. Out: [`Kernel`], to which the broker attaches
+//! uprobes, and the ring for the drain thread.
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, UProbe},
+};
+use aya_log::EbpfLogger;
+use scopewatch_common::Counter;
+
+use crate::{
+    bpf::{BpfError, btf::Btf, ring::Ring},
+    sandbox::protocol::Program,
+};
+
+/// The kernel half, as built by `build.rs`.
+pub(in crate::bpf) static OBJECT: &[u8] =
+    include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scopewatch-ebpf"));
+
+/// Marks a field that this kernel lacks: a read at this offset faults softly, and the kernel half
+/// goes on without the value.
+const NO_SUCH_FIELD: u32 = u32::MAX;
+
+/// Globals of the kernel half, with the structure and field of the kernel whose offset they take.
+const OFFSETS: [(&str, &str, &str); 10] = [
+    ("SOCK_FAMILY", "sock_common", "skc_family"),
+    ("SOCK_PROTOCOL", "sock", "sk_protocol"),
+    ("SOCK_LOCAL_PORT", "sock_common", "skc_num"),
+    ("SOCK_REMOTE_PORT", "sock_common", "skc_dport"),
+    ("SOCK_LOCAL_V4", "sock_common", "skc_rcv_saddr"),
+    ("SOCK_REMOTE_V4", "sock_common", "skc_daddr"),
+    ("SOCK_LOCAL_V6", "sock_common", "skc_v6_rcv_saddr"),
+    ("SOCK_REMOTE_V6", "sock_common", "skc_v6_daddr"),
+    ("SOCK_NET", "sock_common", "skc_net"),
+    ("BINPRM_FILENAME", "linux_binprm", "filename"),
+];
+
+/// How to load the kernel half.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Size of the ring in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Let the kernel half say what it does, through `log`.
+    pub kernel_log: bool,
+}
+
+/// The loaded kernel half. Dropping it detaches everything.
+pub struct Kernel {
+    pub(in crate::bpf) ebpf: Ebpf,
+    counters: PerCpuArray<MapData, [u64; Counter::ALL.len()]>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Tracepoints that this kernel does not have, with the reason.
+    pub missing: Vec<(&'static str, String)>,
+}
+
+impl Kernel {
+    /// Loads the object, verifies every program and attaches the host-wide tracepoints. A
+    /// tracepoint that the kernel lacks is noted in `missing` and done without.
+    ///
+    /// # Errors
+    /// The kernel refuses the maps or a uprobe program, or has no type information.
+    pub fn load(options: Options) -> Result<(Self, Ring), BpfError> {
+        let btf = Btf::of_kernel()?;
+        let offsets = offsets(&btf);
+        let log_level = if options.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("EVENTS", options.ring_bytes);
+        for (global, offset) in &offsets {
+            loader.override_global(global, offset, true);
+        }
+        loader.override_global(aya_log::LEVEL, &log_level, true);
+        let mut ebpf = loader.load(OBJECT).map_err(|error| BpfError::Load(Box::new(error)))?;
+
+        let logger = if options.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
+        for program in Program::ALL {
+            let loaded = uprobe(&mut ebpf, program)?.load();
+            loaded.map_err(|error| program_error(program.name(), error))?;
+        }
+        let missing = attach_tracepoints(&mut ebpf)?;
+
+        let ring = ebpf.take_map("EVENTS").ok_or(BpfError::Missing("map EVENTS"))?;
+        let ring = RingBuf::try_from(ring).map_err(|error| map_error("EVENTS", error))?;
+        let counters = ebpf.take_map("COUNTERS").ok_or(BpfError::Missing("map COUNTERS"))?;
+        let counters =
+            PerCpuArray::try_from(counters).map_err(|error| map_error("COUNTERS", error))?;
+        Ok((Self { ebpf, counters, logger, missing }, Ring::new(ring)))
+    }
+
+    /// Totals over all CPUs, in the order of [`Counter::ALL`].
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<Vec<u64>, BpfError> {
+        let per_cpu = self.counters.get(&0, 0).map_err(|error| map_error("COUNTERS", error))?;
+        let mut totals = vec![0; Counter::ALL.len()];
+        for counters in per_cpu.iter() {
+            for (total, value) in totals.iter_mut().zip(counters) {
+                *total += value;
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Whether the kernel half was asked to log.
+    #[must_use]
+    pub const fn logs(&self) -> bool {
+        self.logger.is_some()
+    }
+
+    /// Passes on what the kernel half logged since the last call.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+}
+
+/// The loaded uprobe program of that name.
+pub(in crate::bpf) fn uprobe(ebpf: &mut Ebpf, program: Program) -> Result<&mut UProbe, BpfError> {
+    let found = ebpf.program_mut(program.name()).ok_or(BpfError::Missing(program.name()))?;
+    found.try_into().map_err(|error| program_error(program.name(), error))
+}
+
+pub(in crate::bpf) fn program_error(
+    program: &'static str,
+    source: aya::programs::ProgramError,
+) -> BpfError {
+    BpfError::Program { program, source: Box::new(source) }
+}
+
+fn map_error(map: &'static str, source: aya::maps::MapError) -> BpfError {
+    BpfError::Map { map, source: Box::new(source) }
+}
+
+fn offsets(btf: &Btf) -> Vec<(&'static str, u32)> {
+    let plain = OFFSETS.iter().map(|&(global, structure, field)| {
+        (global, btf.offset_of(structure, field).unwrap_or(NO_SUCH_FIELD))
+    });
+    // The number lies in the namespace's common part.
+    let inum = btf
+        .offset_of("net", "ns")
+        .zip(btf.offset_of("ns_common", "inum"))
+        .map_or(NO_SUCH_FIELD, |(ns, inum)| ns + inum);
+    plain.chain([("NET_INUM", inum)]).collect()
+}
+
+/// Loads and attaches each tracepoint; those that the kernel lacks, with the reason.
+fn attach_tracepoints(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, String)>, BpfError> {
+    let btf = AyaBtf::from_sys_fs().map_err(|_| BpfError::Missing("kernel type information"))?;
+    let mut missing = Vec::new();
+    for name in ["sched_process_exec", "sched_process_exit", "sock_send_length", "sock_recv_length"]
+    {
+        let program: &mut BtfTracePoint = ebpf
+            .program_mut(name)
+            .ok_or(BpfError::Missing(name))?
+            .try_into()
+            .map_err(|error| program_error(name, error))?;
+        if let Err(error) = program.load(name, &btf).and_then(|()| program.attach()) {
+            tracing::debug!(name, error = %error, "tracepoint not available");
+            missing.push((name, first_line(&error)));
+        }
+    }
+    Ok(missing)
+}
+
+/// The first line of an error's text: verifier logs run to thousands.
+fn first_line(error: &dyn std::error::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

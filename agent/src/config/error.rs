@@ -1,0 +1,42 @@
+//! What is wrong with a configuration. Every message says where, and what to write instead.
+
+use std::{io, path::PathBuf};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is larger than any configuration.
+    #[error("the configuration {path} is longer than {limit} bytes")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The bound, in bytes.
+        limit: u64,
+    },
+    /// The text is no YAML, or has a key or a value that is not known.
+    #[error("the configuration {path} is wrong: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// A value is out of its bounds.
+    #[error("{key} is {value}, but must be {bounds}")]
+    OutOfBounds {
+        /// Path of the key, such as `capture.ring_bytes`.
+        key: &'static str,
+        /// What was written.
+        value: u64,
+        /// What may be written.
+        bounds: &'static str,
+    },
+}

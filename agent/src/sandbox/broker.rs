@@ -1,0 +1,140 @@
+//! The broker: holds the loaded kernel half and the probes, carries out requests one at a time on
+//! a thread of its own, so that slow attaching and detaching never holds up the drain.
+
+use std::{os::fd::OwnedFd, thread, time::Duration};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::{
+    bpf::{
+        attach::Attachments,
+        canary::{self, ReturnProbes},
+        load::Kernel,
+    },
+    sandbox::protocol::{AttachmentId, Inode, Point, Refusal, Reply, Request},
+};
+
+/// Requests that may wait. Callers wait for their answers, so there are as many as threads.
+const QUEUE: usize = 16;
+
+/// How often the kernel half's log is passed on, where one was asked for.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+type Envelope = (Request, Sender<Reply>);
+
+/// The way to the broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    requests: Sender<Envelope>,
+}
+
+/// Starts the broker's thread over a loaded kernel half.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start(kernel: Kernel) -> std::io::Result<(Handle, thread::JoinHandle<()>)> {
+    let (requests, queue) = bounded(QUEUE);
+    let thread =
+        thread::Builder::new().name("broker".into()).spawn(move || serve(kernel, &queue))?;
+    Ok((Handle { requests }, thread))
+}
+
+impl Handle {
+    /// Probes a file. See [`Request::Attach`].
+    ///
+    /// # Errors
+    /// The broker refuses, or has ended.
+    pub fn attach(
+        &self,
+        file: OwnedFd,
+        inode: Inode,
+        points: Vec<Point>,
+    ) -> Result<AttachmentId, Refusal> {
+        match self.call(Request::Attach { file, inode, points }) {
+            Reply::Attached(id) => Ok(id),
+            Reply::Refused(refusal) => Err(refusal),
+            Reply::Counters(_) | Reply::Done => Err(Refusal::Gone),
+        }
+    }
+
+    /// The kernel half's counters, in the order of `Counter::ALL`.
+    ///
+    /// # Errors
+    /// The broker has ended.
+    pub fn counters(&self) -> Result<Vec<u64>, Refusal> {
+        match self.call(Request::Counters) {
+            Reply::Counters(counters) => Ok(counters),
+            Reply::Refused(refusal) => Err(refusal),
+            Reply::Attached(_) | Reply::Done => Err(Refusal::Gone),
+        }
+    }
+
+    /// Whether return probes are safe on this kernel: sends a child ahead to try one.
+    #[must_use]
+    pub fn test_return_probes(&self) -> ReturnProbes {
+        let mut attached = None;
+        let outcome = canary::test(|file, inode, points| {
+            attached = self.attach(file, inode, points).ok();
+            attached
+        });
+        if let Some(id) = attached {
+            let _ = self.call(Request::Detach(id));
+        }
+        outcome
+    }
+
+    /// Lets go of everything and ends the broker; the counters as they then stand.
+    #[must_use]
+    pub fn stop(&self) -> Vec<u64> {
+        match self.call(Request::Stop) {
+            Reply::Counters(counters) => counters,
+            Reply::Attached(_) | Reply::Done | Reply::Refused(_) => Vec::new(),
+        }
+    }
+
+    fn call(&self, request: Request) -> Reply {
+        let (reply, answer) = bounded(1);
+        if self.requests.send((request, reply)).is_err() {
+            return Reply::Refused(Refusal::Gone);
+        }
+        answer.recv().unwrap_or(Reply::Refused(Refusal::Gone))
+    }
+}
+
+fn serve(mut kernel: Kernel, queue: &Receiver<Envelope>) {
+    let mut attachments = Attachments::default();
+    loop {
+        let idle = if kernel.logs() { LOG_INTERVAL } else { Duration::MAX };
+        match queue.recv_timeout(idle) {
+            Ok((request, reply)) => {
+                let last = matches!(request, Request::Stop);
+                let _ = reply.send(answer(&mut kernel, &mut attachments, request));
+                if last {
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => kernel.flush_log(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    attachments.release_all();
+    kernel.flush_log();
+}
+
+fn answer(kernel: &mut Kernel, attachments: &mut Attachments, request: Request) -> Reply {
+    match request {
+        Request::Attach { file, inode, points } => attachments
+            .attach(kernel, &file, inode, &points)
+            .map_or_else(Reply::Refused, Reply::Attached),
+        Request::Detach(id) => attachments.detach(id).map_or_else(Reply::Refused, |()| Reply::Done),
+        Request::Counters => counters(kernel),
+        Request::Stop => {
+            attachments.release_all();
+            counters(kernel)
+        }
+    }
+}
+
+fn counters(kernel: &Kernel) -> Reply {
+    kernel.counters().map_or(Reply::Refused(Refusal::Gone), Reply::Counters)
+}
