@@ -12,6 +12,8 @@ mod names;
 pub mod text;
 
 // 1 find what to probe
+pub mod binary;
+pub mod discover;
 // 2 attach
 pub mod bpf;
 pub mod sandbox;

@@ -1,0 +1,57 @@
+//! A library file opened once: its identity and bytes belong together, whatever happens to its
+//! path meanwhile.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+};
+
+use crate::sandbox::protocol::Inode;
+
+/// Longest file that is read. libssl is under 2 MiB everywhere; the bound keeps a hostile
+/// container's "libssl.so" from exhausting the agent's memory.
+pub const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// An opened file and what it is.
+#[derive(Debug)]
+pub struct LibraryFile {
+    file: File,
+    /// Its identity.
+    pub inode: Inode,
+}
+
+impl LibraryFile {
+    /// Takes up an opened file.
+    ///
+    /// # Errors
+    /// `fstat` fails, or it is no regular file.
+    pub fn new(file: File) -> io::Result<Self> {
+        let stat = nix::sys::stat::fstat(&file)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let inode = Inode { device: stat.st_dev, number: stat.st_ino };
+        Ok(Self { file, inode })
+    }
+
+    /// Reads it whole. Memory-mapping would let its owner end the agent by truncating it.
+    ///
+    /// # Errors
+    /// It is longer than [`MAX_FILE`], or reading fails.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        if self.file.metadata()?.len() > MAX_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any library"));
+        }
+        let mut bytes = Vec::new();
+        let file = &self.file;
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The descriptor, for the broker.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.file.into()
+    }
+}
