@@ -18,6 +18,7 @@ pub mod discover;
 pub mod bpf;
 pub mod sandbox;
 // 3 bytes to connections
+pub mod capture;
 pub mod flow;
 // 4 connections to exchanges
 pub mod http;

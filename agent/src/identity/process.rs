@@ -23,3 +23,19 @@ pub struct Process {
     /// cgroup path, v2 where the host has it.
     pub cgroup: Option<String>,
 }
+
+impl Process {
+    /// A process of which only the id is known.
+    #[must_use]
+    pub const fn unknown(pid: u32) -> Self {
+        Self {
+            pid,
+            started: None,
+            comm: String::new(),
+            exe: None,
+            unit: None,
+            container: None,
+            cgroup: None,
+        }
+    }
+}

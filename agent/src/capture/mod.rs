@@ -1,0 +1,122 @@
+//! Stage 3, bytes to connections: where captured events come from.
+//!
+//! In: ring records, or a recording. Out: [`CaptureEvent`]s, in one order that replay repeats. A
+//! live run and its replay differ only in who makes them.
+
+pub mod live;
+pub mod record;
+pub mod recorder;
+pub mod replay;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Timestamp,
+    flow::chunk::{Direction, Socket},
+    identity::process::Process,
+};
+
+/// Names one TLS session of one process.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct SessionKey {
+    /// Process id, in the initial namespace.
+    pub pid: u32,
+    /// Address of the library's session object.
+    pub object: u64,
+    /// Tells this session from an earlier one at the same address.
+    pub generation: u64,
+}
+
+/// Something that was captured. `B` is how its bytes are held: borrowed from the ring, or owned.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum CaptureEvent<B> {
+    /// A process is named before anything of it is told.
+    Process(Arc<Process>),
+    /// Plaintext of a TLS call.
+    Data {
+        /// When the process had the bytes or handed them over.
+        at: Timestamp,
+        /// Whose they are.
+        session: SessionKey,
+        /// Which way they went.
+        direction: Direction,
+        /// Position of the first byte in this direction of the session.
+        offset: u64,
+        /// Bytes right after these that were not captured.
+        lost: u64,
+        /// The bytes; empty where only a loss is told.
+        bytes: B,
+    },
+    /// The socket beneath a session is known.
+    Socket {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+        /// Its socket.
+        socket: Socket,
+    },
+    /// A session ended, or one direction of it.
+    Close {
+        /// When.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+        /// The direction that ended; `None` for both.
+        direction: Option<Direction>,
+    },
+    /// A process ended.
+    Exit {
+        /// When.
+        at: Timestamp,
+        /// Process id.
+        pid: u32,
+    },
+    /// Time has passed: what is idle may be given up.
+    Tick {
+        /// Now.
+        at: Timestamp,
+    },
+}
+
+impl CaptureEvent<&[u8]> {
+    /// The event with its bytes copied, to outlive the ring's memory.
+    #[must_use]
+    pub fn to_owned(&self) -> CaptureEvent<Bytes> {
+        match self {
+            Self::Process(process) => CaptureEvent::Process(Arc::clone(process)),
+            &Self::Data { at, session, direction, offset, lost, bytes } => {
+                let bytes = Bytes::copy_from_slice(bytes);
+                CaptureEvent::Data { at, session, direction, offset, lost, bytes }
+            }
+            &Self::Socket { at, session, socket } => CaptureEvent::Socket { at, session, socket },
+            &Self::Close { at, session, direction } => {
+                CaptureEvent::Close { at, session, direction }
+            }
+            &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
+            &Self::Tick { at } => CaptureEvent::Tick { at },
+        }
+    }
+}
+
+impl<B> CaptureEvent<B> {
+    /// The session that the event is about; `None` where it concerns every worker.
+    #[must_use]
+    pub const fn session(&self) -> Option<SessionKey> {
+        match self {
+            Self::Data { session, .. }
+            | Self::Socket { session, .. }
+            | Self::Close { session, .. } => Some(*session),
+            Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
+        }
+    }
+}
+
+/// Receives captured events in order.
+pub trait EventSink {
+    /// Takes one event.
+    fn accept(&mut self, event: &CaptureEvent<&[u8]>);
+}

@@ -1,0 +1,284 @@
+//! Checked decoding of ring records.
+//!
+//! In: the bytes of one record. Out: a [`Record`], whose integers were checked before they became
+//! enums and whose lengths lie within the record. A record that does not fit is an error value:
+//! it is counted and skipped.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use scopewatch_common::{
+    ABI_VERSION, CloseRecord, DataRecord, ExecRecord, Header, RecordKind, Session, SocketRecord,
+    Way,
+};
+use zerocopy::FromBytes;
+
+use crate::{
+    capture::SessionKey,
+    flow::chunk::{Direction, Socket},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// A decoded record. Times are nanoseconds of the boot clock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Record<'a> {
+    /// Plaintext of a TLS call.
+    Data {
+        /// When.
+        boot_ns: u64,
+        /// Whose.
+        session: SessionKey,
+        /// Which way.
+        direction: Direction,
+        /// Stream position of the first byte.
+        offset: u64,
+        /// Bytes after these that were not captured.
+        lost: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// A session's socket.
+    Socket {
+        /// When.
+        boot_ns: u64,
+        /// Whose.
+        session: SessionKey,
+        /// The socket.
+        socket: Socket,
+    },
+    /// A session's end.
+    Close {
+        /// When.
+        boot_ns: u64,
+        /// Whose.
+        session: SessionKey,
+        /// The direction that ended; `None` for both.
+        direction: Option<Direction>,
+    },
+    /// A program was executed.
+    Exec {
+        /// Process id.
+        pid: u32,
+        /// Short name.
+        comm: &'a [u8],
+        /// Path given to `execve`.
+        path: &'a [u8],
+    },
+    /// A process ended.
+    Exit {
+        /// When.
+        boot_ns: u64,
+        /// Process id.
+        pid: u32,
+    },
+}
+
+/// Why a record was not understood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RecordError {
+    /// It ends before its structure does.
+    #[error("a {0} record is short")]
+    Short(&'static str),
+    /// Written for another layout.
+    #[error("record of ABI version {0}")]
+    Abi(u16),
+    /// A kind, way or address family that this build does not know.
+    #[error("unknown {what} {value}")]
+    Unknown {
+        /// What it should have been.
+        what: &'static str,
+        /// What it was.
+        value: u16,
+    },
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// See [`RecordError`].
+pub fn decode(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    let (header, _) = prefix::<Header>(raw, "header")?;
+    if header.abi != ABI_VERSION {
+        return Err(RecordError::Abi(header.abi));
+    }
+    let kind = RecordKind::try_from(header.kind)
+        .map_err(|unknown| RecordError::Unknown { what: "kind", value: unknown.0.into() })?;
+    match kind {
+        RecordKind::Data => data(raw),
+        RecordKind::Socket => socket(raw),
+        RecordKind::Close => close(raw),
+        RecordKind::Exec => exec(raw),
+        RecordKind::Exit => Ok(Record::Exit { boot_ns: header.time_ns, pid: header.tgid }),
+    }
+}
+
+fn data(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    let (record, rest) = prefix::<DataRecord>(raw, "data")?;
+    let bytes = rest.get(..record.len as usize).ok_or(RecordError::Short("data"))?;
+    let direction = direction(record.header.way)?
+        .ok_or(RecordError::Unknown { what: "way", value: record.header.way.into() })?;
+    Ok(Record::Data {
+        boot_ns: record.header.time_ns,
+        session: key(&record.header, record.session),
+        direction,
+        offset: record.offset,
+        lost: record.lost.into(),
+        bytes,
+    })
+}
+
+fn socket(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    let (record, _) = prefix::<SocketRecord>(raw, "socket")?;
+    let local = address(record.family, record.local)?;
+    let remote = address(record.family, record.remote)?;
+    let socket = Socket {
+        cookie: record.cookie,
+        local: SocketAddr::new(local, record.local_port),
+        remote: SocketAddr::new(remote, record.remote_port),
+        netns: record.netns,
+    };
+    let session = key(&record.header, record.session);
+    Ok(Record::Socket { boot_ns: record.header.time_ns, session, socket })
+}
+
+fn close(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    let (record, _) = prefix::<CloseRecord>(raw, "close")?;
+    Ok(Record::Close {
+        boot_ns: record.header.time_ns,
+        session: key(&record.header, record.session),
+        direction: direction(record.header.way)?,
+    })
+}
+
+fn exec(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    let (record, _) = ExecRecord::ref_from_prefix(raw).map_err(|_| RecordError::Short("exec"))?;
+    let pid = record.header.tgid;
+    Ok(Record::Exec { pid, comm: until_zero(&record.comm), path: until_zero(&record.path) })
+}
+
+fn prefix<'a, T: FromBytes>(
+    raw: &'a [u8],
+    name: &'static str,
+) -> Result<(T, &'a [u8]), RecordError> {
+    T::read_from_prefix(raw).map_err(|_| RecordError::Short(name))
+}
+
+fn key(header: &Header, session: Session) -> SessionKey {
+    SessionKey { pid: header.tgid, object: session.object, generation: session.generation }
+}
+
+/// The direction of a way; `None` for both.
+fn direction(way: u8) -> Result<Option<Direction>, RecordError> {
+    match Way::try_from(way) {
+        Ok(Way::In) => Ok(Some(Direction::Inbound)),
+        Ok(Way::Out) => Ok(Some(Direction::Outbound)),
+        Ok(Way::Both) => Ok(None),
+        Err(unknown) => Err(RecordError::Unknown { what: "way", value: unknown.0.into() }),
+    }
+}
+
+/// IPv4-mapped addresses become IPv4, so that both ends of a connection name it alike.
+fn address(family: u16, bytes: [u8; 16]) -> Result<IpAddr, RecordError> {
+    match family {
+        AF_INET => {
+            let [a, b, c, d, ..] = bytes;
+            Ok(Ipv4Addr::new(a, b, c, d).into())
+        }
+        AF_INET6 => Ok(Ipv6Addr::from(bytes).to_canonical()),
+        other => Err(RecordError::Unknown { what: "address family", value: other }),
+    }
+}
+
+fn until_zero(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+
+    fn header(kind: RecordKind, way: u8) -> Header {
+        let kind = kind as u8;
+        Header { abi: ABI_VERSION, kind, way, tgid: 7, tid: 8, reserved: 0, time_ns: 99 }
+    }
+
+    fn data_record(len: u32) -> DataRecord {
+        let session = Session { object: 1, generation: 2 };
+        DataRecord { header: header(RecordKind::Data, 1), session, offset: 5, len, lost: 3 }
+    }
+
+    const KEY: SessionKey = SessionKey { pid: 7, object: 1, generation: 2 };
+
+    #[test]
+    fn a_data_record_yields_its_payload_and_not_the_slack_of_its_size_class() {
+        let mut raw = data_record(3).as_bytes().to_vec();
+        raw.extend(b"GETslack");
+        let expected = Record::Data {
+            boot_ns: 99,
+            session: KEY,
+            direction: Direction::Inbound,
+            offset: 5,
+            lost: 3,
+            bytes: b"GET",
+        };
+        assert_eq!(decode(&raw), Ok(expected));
+    }
+
+    #[test]
+    fn a_length_beyond_the_record_is_refused() {
+        let raw = data_record(1).as_bytes().to_vec();
+        assert_eq!(decode(&raw), Err(RecordError::Short("data")));
+    }
+
+    #[test]
+    fn mapped_ipv4_addresses_are_told_as_ipv4() {
+        let mapped = "::ffff:192.0.2.1".parse::<Ipv6Addr>().unwrap().octets();
+        let record = SocketRecord {
+            header: header(RecordKind::Socket, 0),
+            session: Session { object: 1, generation: 2 },
+            cookie: 4,
+            local: mapped,
+            remote: Ipv6Addr::LOCALHOST.octets(),
+            local_port: 443,
+            remote_port: 50_000,
+            family: AF_INET6,
+            reserved: 0,
+            netns: 6,
+            reserved2: 0,
+        };
+        let Ok(Record::Socket { socket, .. }) = decode(record.as_bytes()) else { panic!() };
+        assert_eq!(socket.local, "192.0.2.1:443".parse().unwrap());
+        assert_eq!(socket.remote, "[::1]:50000".parse().unwrap());
+    }
+
+    #[test]
+    fn unknown_values_are_errors_not_enums() {
+        let mut unknown_kind = header(RecordKind::Exit, 0);
+        unknown_kind.kind = 77;
+        let refused = RecordError::Unknown { what: "kind", value: 77 };
+        assert_eq!(decode(unknown_kind.as_bytes()), Err(refused));
+        let mut other_abi = header(RecordKind::Exit, 0);
+        other_abi.abi = 9;
+        assert_eq!(decode(other_abi.as_bytes()), Err(RecordError::Abi(9)));
+        let mut both = data_record(0);
+        both.header.way = Way::Both as u8;
+        let refused = RecordError::Unknown { what: "way", value: 3 };
+        assert_eq!(decode(both.as_bytes()), Err(refused));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(raw in prop::collection::vec(any::<u8>(), 0..400), kind in 0u8..7) {
+            let mut raw = raw;
+            if raw.len() > 3 {
+                raw[..2].copy_from_slice(&ABI_VERSION.to_ne_bytes());
+                raw[2] = kind;
+            }
+            let _ = decode(&raw);
+        }
+    }
+}
