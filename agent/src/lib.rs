@@ -4,8 +4,11 @@
 //! data flows through them; `ARCHITECTURE.md` tells what crosses each arrow.
 
 // The command.
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod pipeline;
 // Words that several stages use.
 pub mod clock;
 mod names;
@@ -30,3 +33,4 @@ pub mod token;
 // 7 events to the world
 pub mod event;
 pub mod report;
+pub mod sinks;

@@ -127,9 +127,10 @@ impl Agent {
     /// # Errors
     /// When it does not become ready.
     pub fn run(dir: &Path) -> Result<Self> {
-        let output = dir.join("events.json");
-        let arguments = ["run", "--format", "json", "--output"].map(str::as_ref);
-        Self::start(&[arguments.as_slice(), &[output.as_os_str()]].concat(), dir, &output)
+        let (output, key) = (dir.join("events.json"), dir.join("fingerprint.key"));
+        let words = ["run", "--format", "json", "--output"].map(str::as_ref);
+        let paths = [output.as_os_str(), "--fingerprint-key".as_ref(), key.as_os_str()];
+        Self::start(&[words.as_slice(), &paths].concat(), dir, &output)
     }
 
     /// `scopewatch` with `arguments`, which make it write its events to `events`.

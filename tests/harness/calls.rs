@@ -98,19 +98,24 @@ const BOB: Call = Call {
 
 /// All calls, in the order in which they are made.
 pub const CALLS: &[Call] = &[
-    Call { name: "a read that is granted", path: "/api/orders/1001", ..ALICE },
-    Call { name: "a write that is granted", method: "POST", path: "/api/orders/1002", ..ALICE },
-    Call { name: "a read on a kept connection", path: "/api/orders/1003", ..BOB },
+    Call { name: "a read that is granted", path: "/api/orders/1001/lines", ..ALICE },
+    Call {
+        name: "a write that is granted",
+        method: "POST",
+        path: "/api/orders/1002/notes",
+        ..ALICE
+    },
+    Call { name: "a read on a kept connection", path: "/api/orders/1003/total", ..BOB },
     Call {
         name: "a write with a token that may only read",
         method: "DELETE",
-        path: "/api/orders/1004",
+        path: "/api/orders/1004/notes",
         status: 403,
         ..BOB
     },
     Call {
         name: "a token for another API",
-        path: "/api/orders/1005",
+        path: "/api/orders/1005/invoice",
         bearer: Some(Bearer::Carol),
         status: 403,
         subject: Some("carol"),
@@ -121,7 +126,7 @@ pub const CALLS: &[Call] = &[
     Call {
         name: "an expired token",
         via: Via::Python,
-        path: "/api/orders/1006",
+        path: "/api/orders/1006/address",
         bearer: Some(Bearer::Dave),
         status: 401,
         subject: Some("dave"),
@@ -129,11 +134,11 @@ pub const CALLS: &[Call] = &[
         scopes: &["orders:read"],
         ..ANONYMOUS
     },
-    Call { name: "no token", path: "/api/orders/1007", status: 401, ..ANONYMOUS },
+    Call { name: "no token", path: "/api/orders/1007/lines", status: 401, ..ANONYMOUS },
     Call {
         name: "an opaque token",
         via: Via::Python,
-        path: "/api/orders/1008",
+        path: "/api/orders/1008/status",
         bearer: Some(Bearer::Erin),
         token_state: Some("opaque"),
         ..ANONYMOUS

@@ -10,6 +10,7 @@ use scopewatch_harness::{
 };
 
 const USAGE: i32 = 64;
+const BAD_DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
 const NO_PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
@@ -66,7 +67,7 @@ fn a_file_that_is_no_recording_is_named() -> Result<()> {
     let recording = dir.path().join("letter.swrec");
     fs::write(&recording, "Dear all,\n")?;
     let output = refused(&["replay".as_ref(), recording.as_os_str()])?;
-    check(&output, NO_INPUT, &["letter.swrec"]);
+    check(&output, BAD_DATA, &["letter.swrec"]);
     Ok(())
 }
 

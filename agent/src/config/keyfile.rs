@@ -92,8 +92,12 @@ pub fn ephemeral() -> Result<FingerprintKey, KeyFileError> {
     random().map(FingerprintKey::new)
 }
 
-/// `None` if there is no file.
-fn load(path: &Path) -> Result<Option<FingerprintKey>, KeyFileError> {
+/// The key in the file at `path`; `None` if there is no such file.
+///
+/// # Errors
+///
+/// If the file cannot be read, or others than its owner have access to it.
+pub fn load(path: &Path) -> Result<Option<FingerprintKey>, KeyFileError> {
     // Without O_NONBLOCK, a FIFO in the file's place would stop the agent from starting.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {

@@ -1,0 +1,314 @@
+//! What each command does: reads configuration, opens inputs and outputs, and hands over to the
+//! pipeline. Every failure ends here as one sentence and an exit code.
+
+#![expect(clippy::print_stderr, reason = "commands warn and sum up")]
+
+use std::{
+    fs::{DirBuilder, File},
+    io::{self, BufReader, BufWriter, IsTerminal as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use scopewatch_common::Counter;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    bpf::{canary::ReturnProbes, capability::Capabilities, load},
+    capture::{
+        recorder::{Preamble, Recorder},
+        replay::{End, Replay, ReplayError},
+    },
+    cli::{self, Cli, Command},
+    config::{
+        compiled::{self, Config},
+        keyfile, raw,
+    },
+    event::{access::Origin, human::Colour, model},
+    failure::{ExitCode, Failure, chain},
+    identity::host::Host,
+    observation::{Observer, PrivacyOptions},
+    pipeline::{self, Capture, Stages, Summary},
+    report::show,
+    sandbox::broker,
+    sinks::output::{Format, Output},
+    token::fingerprint::FingerprintKey,
+};
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Whatever kept it from doing what was asked.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(asked) => watch(asked),
+        Command::Record(asked) => record(asked),
+        Command::Replay(asked) => replay(asked),
+        Command::Show(asked) => show_events(&asked),
+        Command::Doctor(asked) => doctor(&asked),
+    }
+}
+
+fn watch(asked: cli::Run) -> Result<(), Failure> {
+    let cli::Run { config, output, kernel_log } = asked;
+    let config = configuration(config.as_deref(), output.fingerprint_key.clone())?;
+    refuse_if_missing(&Capabilities::probe())?;
+    let key = fingerprint_key(&config)?;
+    let output = open_output(&output)?;
+    live(&config, key, output, kernel_log, None)
+}
+
+fn record(asked: cli::Record) -> Result<(), Failure> {
+    let cli::Record { out, events, config, fingerprint_key: key } = asked;
+    let config = configuration(config.as_deref(), key)?;
+    refuse_if_missing(&Capabilities::probe())?;
+    let key = fingerprint_key(&config)?;
+    let file = events.as_deref();
+    let output = match file {
+        Some(path) => {
+            Output::file(path, None).map_err(|error| Failure::uncreatable(path, &error))?
+        }
+        None => Output::stdout(None),
+    };
+    live(&config, key, output, false, Some(&out))
+}
+
+/// A live capture, until a signal ends it.
+fn live(
+    config: &Config,
+    key: FingerprintKey,
+    output: Output,
+    kernel_log: bool,
+    record_to: Option<&Path>,
+) -> Result<(), Failure> {
+    start_logging();
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| os_failure("cannot handle signals", &error))?;
+    }
+    let host = Host::local();
+    let recorder = match record_to {
+        Some(path) => {
+            eprintln!(
+                "scopewatch: warning: {} will hold plaintext of this host's TLS connections, \
+                 credentials included: keep it as you would keep those",
+                path.display()
+            );
+            let created = Recorder::create(path, &Preamble { host: host.clone() });
+            Some(created.map_err(|error| Failure::uncreatable(path, &error))?)
+        }
+        None => None,
+    };
+    let (kernel, ring) =
+        load::Kernel::load(load::Options { ring_bytes: config.ring_bytes, kernel_log })
+            .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
+    for (tracepoint, reason) in &kernel.missing {
+        tracing::warn!(tracepoint, reason, "not on this kernel: doing without");
+    }
+    let (broker, broker_thread) =
+        broker::start(kernel).map_err(|error| os_failure("cannot start a thread", &error))?;
+    let return_probes = broker.test_return_probes();
+    tracing::info!("{}", return_probes.meaning());
+
+    let stages = start_stages(config, key, host, output)?;
+    let capture =
+        Capture { ring, broker, return_probes_safe: return_probes == ReturnProbes::Safe, recorder };
+    let (summary, counters) = pipeline::run_live(capture, stages, config, &stop, ready)
+        .map_err(|error| Failure::new(ExitCode::Io, format!("{error:#}")))?;
+    let _ = broker_thread.join();
+    print_summary(&summary, &counters);
+    Ok(())
+}
+
+/// Tells whoever started the agent that it watches.
+fn ready(libraries: usize) {
+    tracing::info!(libraries, "watching");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn replay(asked: cli::Replay) -> Result<(), Failure> {
+    let cli::Replay { file: path, config, output } = asked;
+    let config = configuration(config.as_deref(), output.fingerprint_key.clone())?;
+    start_logging();
+    let file = File::open(&path).map_err(|error| Failure::unreadable(&path, &error))?;
+    let replay =
+        Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
+    let key = replay_key(&config)?;
+    let output = open_output(&output)?;
+    let stages = start_stages(&config, key, replay.preamble.host.clone(), output)?;
+    let (summary, end) = pipeline::run_replay(replay, stages).map_err(|error| match error
+        .downcast_ref::<ReplayError>(
+    ) {
+        Some(error) => bad_recording(&path, error),
+        None => Failure::new(ExitCode::Io, format!("{error:#}")),
+    })?;
+    if end == End::Cut {
+        eprintln!(
+            "scopewatch: warning: {} ends within a frame: its writer was cut off",
+            path.display()
+        );
+    }
+    print_summary(&summary, &[]);
+    Ok(())
+}
+
+fn show_events(asked: &cli::Show) -> Result<(), Failure> {
+    let path = &asked.file;
+    let mut stdout = BufWriter::new(io::stdout());
+    let colour = if io::stdout().is_terminal() { Colour::On } else { Colour::Off };
+    let shown = if path == Path::new("-") {
+        show::show(&mut io::stdin().lock(), &mut stdout, colour)
+    } else {
+        let file = File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
+        show::show(&mut BufReader::new(file), &mut stdout, colour)
+    };
+    match shown.and_then(|bad_lines| stdout.flush().map(|()| bad_lines)) {
+        Ok(_) => Ok(()),
+        // The reader had enough, as `head` has.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            Err(Failure::new(ExitCode::Io, format!("cannot show {}: {error}", path.display())))
+        }
+    }
+}
+
+fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
+    let mut capabilities = Capabilities::probe();
+    if capabilities.first_missing().is_none() {
+        let options = load::Options { ring_bytes: 65_536, kernel_log: false };
+        match load::Kernel::load(options) {
+            Ok((kernel, _ring)) => {
+                let (broker, thread) = broker::start(kernel)
+                    .map_err(|error| os_failure("cannot start a thread", &error))?;
+                capabilities.add_return_probes(broker.test_return_probes());
+                let _ = broker.stop();
+                let _ = thread.join();
+            }
+            Err(error) => capabilities.add_load_failure(chain(&error)),
+        }
+    }
+    let text = if asked.json {
+        serde_json::to_string_pretty(&capabilities).unwrap_or_default()
+    } else {
+        capabilities.to_string()
+    };
+    writeln!(io::stdout(), "{}", text.trim_end()).or_else(|error| {
+        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        if quiet {
+            Ok(())
+        } else {
+            Err(Failure::new(ExitCode::Io, format!("cannot print: {error}")))
+        }
+    })?;
+    refuse_if_missing(&capabilities)
+}
+
+fn configuration(path: Option<&Path>, key: Option<PathBuf>) -> Result<Config, Failure> {
+    let raw = path.map_or_else(|| Ok(raw::Config::default()), raw::read)?;
+    let mut config = compiled::compile(raw)?;
+    if let Some(key) = key {
+        config.fingerprint_key = key;
+    }
+    Ok(config)
+}
+
+fn fingerprint_key(config: &Config) -> Result<FingerprintKey, Failure> {
+    // The agent's own directory, at its first start; never a chain of directories that a typing
+    // error names.
+    if let Some(parent) = config.fingerprint_key.parent().filter(|parent| !parent.exists()) {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(parent)
+            .map_err(|error| Failure::uncreatable(parent, &error))?;
+    }
+    keyfile::load_or_create(&config.fingerprint_key)
+        .map_err(|error| Failure::new(ExitCode::Config, chain(&error)))
+}
+
+/// The key of the live run if it is at hand: whoever replays need not own it.
+fn replay_key(config: &Config) -> Result<FingerprintKey, Failure> {
+    let path = config.fingerprint_key.display();
+    let reason = match keyfile::load(&config.fingerprint_key) {
+        Ok(Some(key)) => return Ok(key),
+        Ok(None) => format!("there is no key file {path}"),
+        Err(error) => chain(&error),
+    };
+    eprintln!(
+        "scopewatch: warning: {reason}: fingerprints will differ from those of the live run, \
+         unless its key is given with --fingerprint-key"
+    );
+    keyfile::ephemeral().map_err(|error| Failure::new(ExitCode::Os, chain(&error)))
+}
+
+fn open_output(asked: &cli::Output) -> Result<Output, Failure> {
+    let format = match asked.format {
+        cli::Format::Auto => None,
+        cli::Format::Human => Some(Format::Human(Colour::Off)),
+        cli::Format::Json => Some(Format::Json),
+    };
+    match &asked.to {
+        Some(path) => {
+            Output::file(path, format).map_err(|error| Failure::uncreatable(path, &error))
+        }
+        None => Ok(Output::stdout(format)),
+    }
+}
+
+fn start_stages(
+    config: &Config,
+    key: FingerprintKey,
+    host: Host,
+    output: Output,
+) -> Result<Stages, Failure> {
+    let observer = Arc::new(Observer::new(key, PrivacyOptions { subject: config.subject }));
+    let Host { id, name, boot_id } = host;
+    let origin = Arc::new(Origin::new(model::Host { id, name, boot_id }));
+    Stages::start(config, &observer, &origin, output)
+        .map_err(|error| os_failure("cannot start a thread", &error))
+}
+
+fn refuse_if_missing(capabilities: &Capabilities) -> Result<(), Failure> {
+    let Some(missing) = capabilities.first_missing() else { return Ok(()) };
+    let code =
+        if missing.name == "privilege" { ExitCode::NoPermission } else { ExitCode::Unavailable };
+    Err(Failure::new(code, missing.meaning.clone()))
+}
+
+/// The agent's own log: standard error, quiet unless something is odd or `RUST_LOG` asks.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,scopewatch=info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+/// The last line: what was seen, and what was not.
+fn print_summary(summary: &Summary, counters: &[u64]) {
+    let Summary { events, flows, malformed } = summary;
+    let mut line = format!(
+        "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
+         gaps={} gap_bytes={} malformed_records={malformed}",
+        flows.exchanges, flows.connections, flows.evicted, flows.idle, flows.gaps, flows.gap_bytes
+    );
+    for (counter, value) in Counter::ALL.iter().zip(counters) {
+        line.push_str(&format!(" {}={value}", counter.name()));
+    }
+    eprintln!("{line}");
+}
+
+fn bad_recording(path: &Path, error: &ReplayError) -> Failure {
+    let code = match error {
+        ReplayError::Read(_) => ExitCode::NoInput,
+        ReplayError::NotARecording | ReplayError::Damaged { .. } => ExitCode::Data,
+    };
+    Failure::new(code, format!("cannot replay {}: {}", path.display(), chain(error)))
+}
+
+fn os_failure(what: &str, error: &io::Error) -> Failure {
+    Failure::new(ExitCode::Os, format!("{what}: {error}"))
+}

@@ -1,0 +1,101 @@
+//! The configuration as the agent uses it: bounds checked, units fixed.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    clock::NANOS_PER_SEC,
+    config::{error::ConfigError, raw},
+    observation::SubjectMode,
+};
+
+/// A configuration that can be run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Size of the ring in bytes: a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Time between scans of all processes.
+    pub rescan: Duration,
+    /// Worker threads.
+    pub workers: usize,
+    /// Connections followed at once by one worker.
+    pub connections_per_worker: usize,
+    /// Nanoseconds without traffic after which a connection is given up.
+    pub idle_nanos: u64,
+    /// How subjects are named.
+    pub subject: SubjectMode,
+    /// File with the key of fingerprints.
+    pub fingerprint_key: PathBuf,
+}
+
+/// Checks every value and derives what the agent needs.
+///
+/// # Errors
+/// A value is out of its bounds.
+pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
+    let raw::Config {
+        capture: raw::Capture { ring_bytes, rescan_seconds, workers },
+        flow: raw::Flow { max_connections, idle_seconds },
+        privacy: raw::Privacy { subject, fingerprint_key },
+    } = raw;
+    let ring = "a power of two from 65536 to 1073741824";
+    let ring_bytes = within("capture.ring_bytes", ring_bytes, 65_536, 1 << 30, ring)?;
+    if !ring_bytes.is_power_of_two() {
+        let value = ring_bytes.into();
+        return Err(ConfigError::OutOfBounds { key: "capture.ring_bytes", value, bounds: ring });
+    }
+    let rescan = within("capture.rescan_seconds", rescan_seconds, 1, 3600, "1 to 3600")?;
+    let workers = within("capture.workers", workers, 1, 64, "1 to 64")? as usize;
+    let key = "flow.max_connections";
+    let connections = within(key, max_connections, 16, 10_000_000, "16 to 10000000")? as usize;
+    let idle = within("flow.idle_seconds", idle_seconds, 1, 86_400, "1 to 86400")?;
+    Ok(Config {
+        ring_bytes,
+        rescan: Duration::from_secs(rescan.into()),
+        workers,
+        connections_per_worker: connections.div_ceil(workers),
+        idle_nanos: u64::from(idle) * NANOS_PER_SEC,
+        subject,
+        fingerprint_key,
+    })
+}
+
+fn within(
+    key: &'static str,
+    value: u64,
+    min: u32,
+    max: u32,
+    bounds: &'static str,
+) -> Result<u32, ConfigError> {
+    u32::try_from(value)
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or(ConfigError::OutOfBounds { key, value, bounds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        let config = compile(raw::Config::default()).unwrap();
+        assert_eq!(config.ring_bytes, 16 * 1024 * 1024);
+        assert_eq!(config.connections_per_worker, 65_536);
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_with_their_key() {
+        let check = |change: fn(&mut raw::Config), key: &str| {
+            let mut raw = raw::Config::default();
+            change(&mut raw);
+            let message = compile(raw).unwrap_err().to_string();
+            assert!(message.starts_with(key), "{message}");
+        };
+        check(|raw| raw.capture.ring_bytes = 100_000, "capture.ring_bytes");
+        check(|raw| raw.capture.ring_bytes = 1 << 40, "capture.ring_bytes");
+        check(|raw| raw.capture.rescan_seconds = 0, "capture.rescan_seconds");
+        check(|raw| raw.capture.workers = 65, "capture.workers");
+        check(|raw| raw.flow.max_connections = 1, "flow.max_connections");
+        check(|raw| raw.flow.idle_seconds = 0, "flow.idle_seconds");
+    }
+}

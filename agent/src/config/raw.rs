@@ -1,0 +1,145 @@
+//! The configuration as it is written: YAML, every key optional, unknown keys refused.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{config::error::ConfigError, observation::SubjectMode};
+
+/// Longest configuration that is read, in bytes.
+const MAX_LEN: u64 = 1024 * 1024;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What is captured, and how.
+    pub capture: Capture,
+    /// Bounds on connections.
+    pub flow: Flow,
+    /// What may leave the agent.
+    pub privacy: Privacy,
+}
+
+/// `capture:`
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// Size of the ring between kernel and agent in bytes: a power of two, 64 KiB to 1 GiB.
+    pub ring_bytes: u64,
+    /// Seconds between scans of all processes for libraries that were loaded late, 1 to 3600.
+    pub rescan_seconds: u64,
+    /// Threads that rebuild exchanges, 1 to 64.
+    pub workers: u64,
+}
+
+/// `flow:`
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flow {
+    /// Connections that are followed at once over all workers, 16 to 10,000,000. Beyond it the
+    /// ones idle longest are given up.
+    pub max_connections: u64,
+    /// Seconds without traffic after which a connection is given up, 1 to 86,400.
+    pub idle_seconds: u64,
+}
+
+/// `privacy:`
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Privacy {
+    /// How subjects are named.
+    pub subject: SubjectMode,
+    /// File with the 32-byte key of fingerprints; made if absent. Agents that shall agree on
+    /// fingerprints share it.
+    pub fingerprint_key: PathBuf,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { ring_bytes: 16 * 1024 * 1024, rescan_seconds: 15, workers: 1 }
+    }
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self { max_connections: 65_536, idle_seconds: 300 }
+    }
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        let fingerprint_key = PathBuf::from("/var/lib/scopewatch/fingerprint.key");
+        Self { subject: SubjectMode::Plain, fingerprint_key }
+    }
+}
+
+/// Reads and parses a file.
+///
+/// # Errors
+/// It cannot be read, is longer than 1 MiB, is no YAML, or has an unknown key.
+pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    let path_buf = || path.to_owned();
+    let read_error = |source| ConfigError::Read { path: path_buf(), source };
+    let file = File::open(path).map_err(read_error)?;
+    let mut text = String::new();
+    file.take(MAX_LEN + 1).read_to_string(&mut text).map_err(read_error)?;
+    if text.len() as u64 > MAX_LEN {
+        return Err(ConfigError::TooLong { path: path_buf(), limit: MAX_LEN });
+    }
+    parse(&text).map_err(|message| ConfigError::Syntax { path: path_buf(), message })
+}
+
+/// Parses YAML; an empty document is the default configuration.
+fn parse(text: &str) -> Result<Config, String> {
+    let is_content = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if !text.lines().any(is_content) {
+        return Ok(Config::default());
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        // One sentence for a terminal and a log: no line breaks.
+        error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parse("# nothing\n"), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_key_that_is_set_replaces_its_default_only() {
+        let config = parse("privacy:\n  subject: pseudonym\n").unwrap();
+        assert_eq!(config.privacy.subject, SubjectMode::Pseudonym);
+        assert_eq!(config.capture, Capture::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_line() {
+        let message = parse("capture:\n  ring_byte: 4096\n").unwrap_err();
+        assert!(message.contains("ring_byte") && message.contains("line 2"), "{message}");
+        assert!(!message.contains('\n'));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        assert!(parse("flow:\n  idle_seconds: soon\n").is_err());
+        assert!(parse("privacy: {subject: maybe}\n").is_err());
+    }
+
+    #[test]
+    fn the_documented_example_is_the_default() {
+        let guide = include_str!("../../../docs/configuration.md");
+        let example = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        assert_eq!(parse(example.unwrap()), Ok(Config::default()));
+    }
+}

@@ -1,0 +1,3 @@
+//! Stage 7, events to the world.
+
+pub mod output;
