@@ -71,7 +71,10 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{
+        collection::vec,
+        prelude::{ProptestConfig, any, proptest},
+    };
 
     use super::*;
 
@@ -104,7 +107,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn damaged_libraries_never_panic(damage in prop::collection::vec((0usize..8192, any::<u8>()), 1..40)) {
+        fn damaged_libraries_never_panic(damage in vec((0usize..8192, any::<u8>()), 1..40)) {
             let mut bytes = libssl();
             for (at, byte) in damage {
                 bytes[at] = byte;

@@ -196,7 +196,10 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{
+        collection::vec,
+        prelude::{any, proptest},
+    };
     use zerocopy::IntoBytes as _;
 
     use super::*;
@@ -272,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_decoding_panic(raw in prop::collection::vec(any::<u8>(), 0..400), kind in 0u8..7) {
+        fn no_bytes_make_decoding_panic(raw in vec(any::<u8>(), 0..400), kind in 0u8..7) {
             let mut raw = raw;
             if raw.len() > 3 {
                 raw[..2].copy_from_slice(&ABI_VERSION.to_ne_bytes());

@@ -131,7 +131,14 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use proptest::prelude::*;
+    use proptest::{
+        collection::vec,
+        option,
+        prelude::{
+            Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+        },
+        sample::Index,
+    };
 
     use super::*;
     use crate::{
@@ -160,7 +167,7 @@ mod tests {
         let session = (any::<u32>(), any::<u64>(), any::<u64>())
             .prop_map(|(pid, object, generation)| SessionKey { pid, object, generation });
         let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-        let bytes = prop::collection::vec(any::<u8>(), 0..600).prop_map(Bytes::from);
+        let bytes = vec(any::<u8>(), 0..600).prop_map(Bytes::from);
         let data = (at.clone(), session.clone(), direction.clone(), any::<(u64, u64)>(), bytes)
             .prop_map(|(at, session, direction, (offset, lost), bytes)| CaptureEvent::Data {
                 at,
@@ -177,7 +184,7 @@ mod tests {
                 session,
                 socket: Socket { cookie, local, remote, netns },
             });
-        let close = (at.clone(), session, prop::option::of(direction))
+        let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
         let process = any::<(u32, String)>().prop_map(|(pid, comm)| {
@@ -210,7 +217,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn what_was_recorded_is_replayed(events in prop::collection::vec(any_event(), 0..20)) {
+        fn what_was_recorded_is_replayed(events in vec(any_event(), 0..20)) {
             let (replayed, end) = replay(&record(&events));
             prop_assert_eq!(replayed, events);
             prop_assert_eq!(end.unwrap(), End::Complete);
@@ -218,8 +225,8 @@ mod tests {
 
         #[test]
         fn a_cut_file_yields_what_is_before_the_cut(
-            events in prop::collection::vec(any_event(), 1..8),
-            cut in any::<prop::sample::Index>(),
+            events in vec(any_event(), 1..8),
+            cut in any::<Index>(),
         ) {
             let file = record(&events);
             let (replayed, _) = replay(&file[..cut.index(file.len())]);
@@ -228,8 +235,8 @@ mod tests {
 
         #[test]
         fn a_flipped_bit_is_noticed_or_harmless_but_yields_no_other_event(
-            events in prop::collection::vec(any_event(), 1..8),
-            at in any::<prop::sample::Index>(),
+            events in vec(any_event(), 1..8),
+            at in any::<Index>(),
             bit in 0u8..8,
         ) {
             let mut file = record(&events);
@@ -240,7 +247,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_refused(mut file in prop::collection::vec(any::<u8>(), 0..300), magic: bool) {
+        fn arbitrary_bytes_are_refused(mut file in vec(any::<u8>(), 0..300), magic: bool) {
             if magic {
                 file.splice(0..0, MAGIC);
             }

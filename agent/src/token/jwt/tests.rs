@@ -1,3 +1,5 @@
+//! What is decoded of tokens: RFC examples, dialects, hostile text.
+
 use serde_json::json;
 
 use super::*;
