@@ -82,7 +82,7 @@ fn live(
     kernel_log: bool,
     record_to: Option<&Path>,
 ) -> Result<(), Failure> {
-    start_logging();
+    start_logging(kernel_log);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -131,7 +131,7 @@ fn ready(libraries: usize) {
 fn replay(asked: cli::Replay) -> Result<(), Failure> {
     let cli::Replay { file: path, config, output } = asked;
     let config = configuration(config.as_deref(), output.fingerprint_key.clone())?;
-    start_logging();
+    start_logging(false);
     let file = File::open(&path).map_err(|error| Failure::unreadable(&path, &error))?;
     let replay =
         Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
@@ -276,10 +276,16 @@ fn refuse_if_missing(capabilities: &Capabilities) -> Result<(), Failure> {
     Err(Failure::new(code, missing.meaning.clone()))
 }
 
-/// The agent's own log: standard error, quiet unless something is odd or `RUST_LOG` asks.
-fn start_logging() {
+/// The agent's own log: standard error, quiet unless something is odd or `RUST_LOG` asks. The
+/// kernel half logs under its own name, and only if it was asked to.
+fn start_logging(kernel_log: bool) {
+    let default = if kernel_log {
+        "warn,scopewatch=info,scopewatch_ebpf=debug"
+    } else {
+        "warn,scopewatch=info"
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,scopewatch=info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

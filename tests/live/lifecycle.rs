@@ -1,17 +1,20 @@
 //! The agent comes and goes without the applications noticing, and forgets nothing on its way out.
 
-use std::{thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{
-    agent::Agent,
+    agent::{Agent, contains},
     calls::{CALLS, Made, Testbed, Via},
     clients::{Load, Python},
     events::{Sought, served_on},
-    require_root,
+    require_root, wait_until,
 };
 
 use crate::{EVENTS_TIMEOUT, clean, wait_for_both_sides};
+
+/// How long its last process may take to end.
+const LEFT_BEHIND_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
@@ -111,4 +114,34 @@ fn a_second_agent_after_a_killed_one_sees_everything() -> Result<()> {
     let made: Vec<Made> = testbed.make(&curl, || Ok(()))?;
     wait_for_both_sides(&mut agent, &made)?;
     clean(&agent.terminate()?)
+}
+
+#[test]
+fn nothing_is_left_behind() -> Result<()> {
+    require_root()?;
+    let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let [stopped, killed] = &dirs;
+    clean(&Agent::run(stopped.path())?.terminate()?)?;
+    Agent::run(killed.path())?.kill()?;
+    // The kernel takes its time to remove probes, and a child of the agent waits for it.
+    wait_until("the agent's processes to end", LEFT_BEHIND_LIMIT, || {
+        let named = |dir: &tempfile::TempDir| processes_naming(dir.path());
+        Ok((named(stopped)?.is_empty() && named(killed)?.is_empty()).then_some(()))
+    })
+}
+
+/// Processes whose command line names `path`.
+fn processes_naming(path: &Path) -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").context("list processes")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process that is gone by now names nothing.
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if contains(&line, &path.to_string_lossy()) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
 }

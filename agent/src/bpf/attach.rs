@@ -9,11 +9,15 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd},
+    path::PathBuf,
 };
 
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
-use nix::unistd::{ForkResult, fork};
+use nix::{
+    fcntl::OFlag,
+    unistd::{ForkResult, fork, pipe2},
+};
 
 use crate::{
     bpf::load::{Kernel, program_error, uprobe},
@@ -96,40 +100,42 @@ fn check_inode(file: &OwnedFd, expected: Inode) -> Result<(), Refusal> {
     if found == expected { Ok(()) } else { Err(Refusal::OtherFile { found, expected }) }
 }
 
-/// Starts a child that holds the probes' descriptors too, and nothing else. It dies with the
-/// calling thread, and it is its end that waits for the kernel: the agent's does not. Without a
-/// child (processes are short) the agent waits itself.
+/// Starts a child that holds the probes' descriptors too, and waits for the agent's end: its own
+/// end is what waits for the kernel then. Without a child (processes are short) the agent waits.
 fn leave_to_child() {
-    let others = other_descriptors().unwrap_or_default();
-    // SAFETY: the child makes only calls that are safe between fork and exec: no allocation, no
-    // locks, no return.
+    // The agent keeps the writing end until it ends, however it ends: then the child reads that.
+    let Ok((until_end, agent_end)) = pipe2(OFlag::O_CLOEXEC) else { return };
+    let others = other_descriptors(&until_end).unwrap_or_default();
+    // SAFETY: the child makes only calls that are safe between fork and exec: no allocation or
+    // freeing, no locks, no return.
     match unsafe { fork() } {
-        // SAFETY: plain system calls, as said above.
+        // SAFETY: plain system calls on descriptors of the child's own.
         Ok(ForkResult::Child) => unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            for fd in others {
-                libc::close(fd);
+            for fd in &others {
+                libc::close(*fd);
             }
-            loop {
-                libc::pause();
-            }
+            let mut byte = 0_u8;
+            while libc::read(until_end.as_raw_fd(), (&raw mut byte).cast(), 1) < 0 {}
+            libc::_exit(0)
         },
-        Ok(ForkResult::Parent { .. }) => {}
+        Ok(ForkResult::Parent { .. }) => drop(agent_end.into_raw_fd()),
         Err(error) => tracing::debug!(%error, "no child to detach"),
     }
 }
 
-/// Open descriptors that are no probes: a reader of the agent's output shall not wait for the
-/// child to end.
-fn other_descriptors() -> io::Result<Vec<i32>> {
+/// Open descriptors but for the probes' and `kept`: a reader of the agent's output shall not have
+/// to wait for the child.
+fn other_descriptors(kept: &OwnedFd) -> io::Result<Vec<i32>> {
     let entries = fs::read_dir("/proc/self/fd")?;
+    let is_probe = |path: PathBuf| {
+        fs::read_link(path).is_ok_and(|to| {
+            matches!(to.to_str(), Some("anon_inode:bpf_link" | "anon_inode:[perf_event]"))
+        })
+    };
     Ok(entries
         .flatten()
-        .filter(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|to| {
-                !matches!(to.to_str(), Some("anon_inode:bpf_link" | "anon_inode:[perf_event]"))
-            })
-        })
+        .filter(|entry| !is_probe(entry.path()))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&fd| fd != kept.as_raw_fd())
         .collect())
 }
