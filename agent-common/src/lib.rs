@@ -47,6 +47,10 @@ pub enum RecordKind {
     Exec = 4,
     /// A process ended: the [`Header`] alone.
     Exit = 5,
+    /// A TCP segment of a connection that speaks TLS: [`SegmentRecord`] and its payload.
+    Segment = 6,
+    /// A session secret that a process derived: [`SecretRecord`].
+    Secret = 7,
 }
 
 impl TryFrom<u8> for RecordKind {
@@ -59,6 +63,8 @@ impl TryFrom<u8> for RecordKind {
             3 => Ok(Self::Close),
             4 => Ok(Self::Exec),
             5 => Ok(Self::Exit),
+            6 => Ok(Self::Segment),
+            7 => Ok(Self::Secret),
             other => Err(UnknownValue(other)),
         }
     }
@@ -149,7 +155,8 @@ pub struct DataRecord {
 pub struct SocketRecord {
     /// Kind [`RecordKind::Socket`].
     pub header: Header,
-    /// The session that was found on this socket.
+    /// The session that was found on this socket; all zero where the thread has just derived a
+    /// secret, so that the process is known to hold this end of a TLS connection.
     pub session: Session,
     /// The kernel's socket cookie: unique for this boot.
     pub cookie: u64,
@@ -193,6 +200,105 @@ pub struct ExecRecord {
     pub path: [u8; PATH_LEN],
 }
 
+/// A piece of a TCP segment's payload, `len` bytes of which follow. A segment that is longer than
+/// [`MAX_PAYLOAD`] (segmentation is offloaded) makes several records, each with the sequence number
+/// of its own first byte.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct SegmentRecord {
+    /// Kind [`RecordKind::Segment`]; way in (received by a socket of this host) or out (sent by
+    /// one). No process is known: `tgid` and `tid` are 0.
+    pub header: Header,
+    /// Cookie of the socket that received or sent the segment. For the first payload of a
+    /// connection that is accepted late (`TCP_DEFER_ACCEPT`) it is the listener's.
+    pub cookie: u64,
+    /// Sender's address; IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; 16],
+    /// Receiver's address; IPv4 as IPv4-mapped IPv6.
+    pub destination: [u8; 16],
+    /// Sender's port.
+    pub source_port: u16,
+    /// Receiver's port.
+    pub destination_port: u16,
+    /// Sequence number of the first payload byte of this record.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Payload bytes in this record.
+    pub len: u32,
+    /// Payload bytes of the same segment after these that were not captured.
+    pub lost: u32,
+    /// TCP flags (RFC 9293 §3.1), FIN in the lowest bit.
+    pub flags: u8,
+    /// Must be zero.
+    pub reserved: [u8; 3],
+}
+
+/// Longest secret of a TLS key schedule: SHA-512 would give 64 bytes, SHA-384 gives 48.
+pub const MAX_SECRET: usize = 64;
+
+/// Which secret a [`SecretRecord`] holds, and what it belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum SecretKind {
+    /// TLS 1.3: the handshake secret, and the hash of ClientHello to ServerHello.
+    Handshake = 1,
+    /// TLS 1.3: the master secret, and the hash of ClientHello to the server's Finished.
+    Master = 2,
+    /// TLS 1.3: the early secret, and the hash of the ClientHello.
+    Early = 3,
+    /// TLS 1.2 and older: the master secret, and the server's and the client's random.
+    Tls12 = 4,
+}
+
+impl TryFrom<u8> for SecretKind {
+    type Error = UnknownValue;
+
+    fn try_from(value: u8) -> Result<Self, UnknownValue> {
+        match value {
+            1 => Ok(Self::Handshake),
+            2 => Ok(Self::Master),
+            3 => Ok(Self::Early),
+            4 => Ok(Self::Tls12),
+            other => Err(UnknownValue(other)),
+        }
+    }
+}
+
+/// A secret as a process handed it to its key derivation, and what identifies the session.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct SecretRecord {
+    /// Kind [`RecordKind::Secret`].
+    pub header: Header,
+    /// A [`SecretKind`].
+    pub kind: u8,
+    /// Bytes of `secret` that count.
+    pub secret_len: u8,
+    /// Bytes of `context` that count.
+    pub context_len: u8,
+    /// Must be zero.
+    pub reserved: [u8; 5],
+    /// The secret.
+    pub secret: [u8; MAX_SECRET],
+    /// A transcript hash, or two randoms of 32 bytes each.
+    pub context: [u8; 64],
+}
+
+/// What the kernel half does with the segments of a socket: values of a map by cookie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Capture {
+    /// Copy them: the connection speaks TLS.
+    Tls = 0x1_0000,
+    /// Leave them: it doesn't, or the agent has no use for it.
+    Ignored = 0x2_0000,
+}
+
+/// Payloads of a connection that are looked at for the start of TLS before it is ignored: proxy
+/// preludes and upgrades like STARTTLS come first on some.
+pub const MAX_UNDECIDED: u32 = 8;
+
 /// Events that the kernel half counts, per CPU. The discriminant is the index in the map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
@@ -217,13 +323,19 @@ pub enum Counter {
     SessionTableFull = 8,
     /// Calls that returned an error or moved no bytes: their buffers were not read.
     EmptyCalls = 9,
-    /// Control records (socket, close, exec, exit) that found the ring full.
+    /// Control records (socket, close, exec, exit, secret) that found the ring full.
     ControlLost = 10,
+    /// Segment records written to the ring.
+    SegmentRecords = 11,
+    /// Secret records written to the ring.
+    SecretRecords = 12,
+    /// Key derivations that were looked at and discarded.
+    OtherDerivations = 13,
 }
 
 impl Counter {
     /// Every counter, in index order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::DataRecords,
         Self::DataBytes,
         Self::RingFull,
@@ -235,6 +347,9 @@ impl Counter {
         Self::SessionTableFull,
         Self::EmptyCalls,
         Self::ControlLost,
+        Self::SegmentRecords,
+        Self::SecretRecords,
+        Self::OtherDerivations,
     ];
 
     /// Name in metrics and status.
@@ -252,6 +367,9 @@ impl Counter {
             Self::SessionTableFull => "session_table_full",
             Self::EmptyCalls => "empty_calls",
             Self::ControlLost => "dropped_control_records",
+            Self::SegmentRecords => "segment_records",
+            Self::SecretRecords => "secret_records",
+            Self::OtherDerivations => "other_derivations",
         }
     }
 }
@@ -264,4 +382,6 @@ const _: () = {
     assert!(size_of::<SocketRecord>() == 96);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<ExecRecord>() == 296);
+    assert!(size_of::<SegmentRecord>() == 88);
+    assert!(size_of::<SecretRecord>() == 160);
 };

@@ -161,7 +161,7 @@ pub fn control<T: 'static>(record: T, flags: u64) {
 
 /// Wake the reader once a quarter of the ring is taken; until then it polls by itself.
 #[inline(always)]
-fn wakeup_on_backlog() -> u64 {
+pub fn wakeup_on_backlog() -> u64 {
     let taken = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
     let size = EVENTS.query(BPF_RB_RING_SIZE as u64);
     if taken > size / 4 { BPF_RB_FORCE_WAKEUP as u64 } else { BPF_RB_NO_WAKEUP as u64 }

@@ -9,6 +9,8 @@
 //! - `call`: what they share: a call's entry remembered, its bytes copied at its return
 //! - `emit`: bytes and control records into the ring
 //! - `socket`: which socket a thread uses while it is inside a TLS call
+//! - `packet`: ciphertext at the socket, of every connection that speaks TLS
+//! - `kdf`: the secrets that open it, as libcrypto derives them
 //! - `process`: exec and exit
 #![no_std]
 #![no_main]
@@ -19,8 +21,10 @@
 mod call;
 mod emit;
 mod guard;
+mod kdf;
 mod maps;
 mod openssl;
+mod packet;
 mod process;
 mod socket;
 

@@ -85,6 +85,16 @@ pub struct SessionState {
 pub static SESSIONS: LruHashMap<SessionKey, SessionState> =
     LruHashMap::with_max_entries(64 * 1024, 0);
 
+/// Threads that derived a TLS secret and have not used a socket since: the next one that they use
+/// is an end of that connection.
+#[map]
+pub static KEYED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
+
+/// What to do with the segments of a socket, by its cookie: a `Capture`, or below that the number
+/// of payloads that were looked at without a decision. The agent writes it, too.
+#[map]
+pub static DECISIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256 * 1024, 0);
+
 /// Always empty: see `guard`.
 #[map]
 pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);

@@ -1,8 +1,7 @@
 //! Which socket carries a TLS session: the one that a thread sends or receives on while it is
-//! inside a call on that session.
+//! inside a call on that session, or right after it derived a secret.
 //!
-//! Most socket traffic of a host is not inside a TLS call: the first lookup misses, and that is
-//! all it costs.
+//! Most socket traffic of a host is neither: two lookups miss, and that is all it costs.
 
 use aya_ebpf::{
     Global,
@@ -20,7 +19,7 @@ use scopewatch_common::{RecordKind, Session, SocketRecord};
 use crate::{
     call::session_key,
     emit::{control, header},
-    maps::{CALLS, CallKey, IN_CALL, SESSIONS},
+    maps::{CALLS, CallKey, IN_CALL, KEYED, SESSIONS},
 };
 
 const AF_INET: u16 = 2;
@@ -62,10 +61,18 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     bind(&ctx)
 }
 
-/// Binds the session that the thread is inside of to the socket that it uses, once.
+/// Binds the session that the thread is inside of to the socket that it uses, once; and tells
+/// whose the socket is if the thread has just derived a secret.
 #[inline(always)]
 fn bind(ctx: &BtfTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
+    if KEYED.get_ptr(pid_tgid).is_some()
+        && let Some(mut record) = describe(ctx.arg(0))
+    {
+        let _ = KEYED.remove(pid_tgid);
+        identify(ctx, &mut record, pid_tgid);
+        control(record, BPF_RB_FORCE_WAKEUP as u64);
+    }
     // SAFETY: values are copied at once; only this thread writes these keys.
     let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return 0 };
     // SAFETY: as above.
@@ -79,12 +86,8 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     if bound != 0 {
         return 0;
     }
-    let sock: *const u8 = ctx.arg(0);
-    let Some(mut record) = describe(sock) else { return 0 };
-    // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
-    record.cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) };
-    // SAFETY: a helper without arguments.
-    record.header = header(RecordKind::Socket, 0, pid_tgid, unsafe { bpf_ktime_get_boot_ns() });
+    let Some(mut record) = describe(ctx.arg(0)) else { return 0 };
+    identify(ctx, &mut record, pid_tgid);
     record.session = Session { object, generation };
     // SAFETY: the verifier checked the pointer.
     unsafe { (*state).cookie = record.cookie };
@@ -92,6 +95,17 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     // Wakes the reader: it names the process while that is surely still there.
     control(record, BPF_RB_FORCE_WAKEUP as u64);
     0
+}
+
+/// Fills in which socket it is, of which process, and when.
+#[inline(always)]
+fn identify(ctx: &BtfTracePointContext, record: &mut SocketRecord, pid_tgid: u64) {
+    let sock: *mut u8 = ctx.arg(0);
+    // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
+    record.cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    record.header = header(RecordKind::Socket, 0, pid_tgid, now);
 }
 
 /// Addresses and ports of a TCP socket; `None` for any other kind.

@@ -12,7 +12,12 @@ use aya_log::EbpfLogger;
 use scopewatch_common::Counter;
 
 use crate::{
-    bpf::{BpfError, btf::Btf, ring::Ring},
+    bpf::{
+        BpfError,
+        btf::Btf,
+        ring::Ring,
+        socket::{self, Decisions},
+    },
     sandbox::protocol::Program,
 };
 
@@ -54,6 +59,16 @@ pub struct Kernel {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Tracepoints that this kernel does not have, with the reason.
     pub missing: Vec<(&'static str, String)>,
+    /// Whether packets are seen at the root cgroup; if not, why.
+    pub packets: Result<(), String>,
+}
+
+/// What the drain thread holds of the kernel half.
+pub struct Channels {
+    /// Records on their way out.
+    pub ring: Ring,
+    /// What to do with each socket's segments.
+    pub decisions: Decisions,
 }
 
 impl Kernel {
@@ -62,7 +77,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the maps or a uprobe program, or has no type information.
-    pub fn load(options: Options) -> Result<(Self, Ring), BpfError> {
+    pub fn load(options: Options) -> Result<(Self, Channels), BpfError> {
         let btf = Btf::of_kernel()?;
         let offsets = offsets(&btf);
         let log_level = if options.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
@@ -80,13 +95,16 @@ impl Kernel {
             loaded.map_err(|error| program_error(program.name(), error))?;
         }
         let missing = attach_tracepoints(&mut ebpf)?;
+        let packets = socket::attach(&mut ebpf);
+        let decisions = Decisions::of(&mut ebpf)?;
 
         let ring = ebpf.take_map("EVENTS").ok_or(BpfError::Missing("map EVENTS"))?;
         let ring = RingBuf::try_from(ring).map_err(|error| map_error("EVENTS", error))?;
         let counters = ebpf.take_map("COUNTERS").ok_or(BpfError::Missing("map COUNTERS"))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| map_error("COUNTERS", error))?;
-        Ok((Self { ebpf, counters, logger, missing }, Ring::new(ring)))
+        let kernel = Self { ebpf, counters, logger, missing, packets };
+        Ok((kernel, Channels { ring: Ring::new(ring), decisions }))
     }
 
     /// Totals over all CPUs, in the order of [`Counter::ALL`].

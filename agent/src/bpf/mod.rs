@@ -11,6 +11,7 @@ pub mod capability;
 mod guard_tests;
 pub mod load;
 pub mod ring;
+pub mod socket;
 
 /// Why the kernel half could not do its work. Each names the call that failed.
 #[derive(Debug, thiserror::Error)]

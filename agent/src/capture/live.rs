@@ -111,6 +111,7 @@ impl<E: Enricher> Live<E> {
             Record::Close { boot_ns, session, direction } => {
                 sink.accept(&CaptureEvent::Close { at: self.wall(boot_ns), session, direction });
             }
+            Record::Segment { .. } | Record::Secret { .. } | Record::Owner { .. } => {}
             Record::Exec { pid, comm, path } => {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let executed = Known::Executed { comm: text(comm), path: text(path) };

@@ -124,11 +124,13 @@ pub enum Program {
     SslFree,
     /// Entry of `SSL_shutdown`.
     SslShutdown,
+    /// Entry of `EVP_KDF_derive`.
+    EvpKdfDerive,
 }
 
 impl Program {
     /// Every program, in no order that matters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -137,6 +139,7 @@ impl Program {
         Self::SslReturn,
         Self::SslFree,
         Self::SslShutdown,
+        Self::EvpKdfDerive,
     ];
 
     /// Name of the program in the kernel half's object.
@@ -151,6 +154,7 @@ impl Program {
             Self::SslReturn => "ssl_return",
             Self::SslFree => "ssl_free",
             Self::SslShutdown => "ssl_shutdown",
+            Self::EvpKdfDerive => "evp_kdf_derive",
         }
     }
 }

@@ -1,0 +1,83 @@
+//! Ciphertext at the socket: the programs on the root cgroup, and what the kernel half is told of
+//! each socket.
+
+use std::{fs, os::fd::OwnedFd, path::PathBuf};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
+    programs::{
+        CgroupSkb, CgroupSkbAttachType,
+        links::CgroupAttachMode,
+    },
+};
+use scopewatch_common::Capture;
+
+use crate::bpf::{BpfError, load::program_error};
+
+/// The kernel half's table of sockets.
+pub struct Decisions(HashMap<MapData, u64, u32>);
+
+impl Decisions {
+    pub(in crate::bpf) fn of(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        let map = ebpf.take_map("DECISIONS").ok_or(BpfError::Missing("map DECISIONS"))?;
+        HashMap::try_from(map).map(Self).map_err(|source| BpfError::Map {
+            map: "DECISIONS",
+            source: Box::new(source),
+        })
+    }
+
+    /// Says what to do with the segments of a socket from now on. A table that is full forgets
+    /// what was used longest ago; a decision that cannot be written costs work, nothing else.
+    pub fn decide(&mut self, cookie: u64, capture: Capture) {
+        if let Err(error) = self.0.insert(cookie, capture as u32, 0) {
+            tracing::debug!(cookie, %error, "decision not written");
+        }
+    }
+}
+
+/// Attaches the packet programs to the root of the cgroup v2 hierarchy, beside whatever is there.
+///
+/// # Errors
+/// The host has no cgroup v2 hierarchy, or the kernel refuses; with the reason as one line.
+pub(in crate::bpf) fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
+    let root = root_cgroup().ok_or("no cgroup v2 hierarchy is mounted")?;
+    let root: OwnedFd = fs::File::open(&root)
+        .map_err(|error| format!("cannot open {}: {error}", root.display()))?
+        .into();
+    for (name, direction) in [
+        ("packet_in", CgroupSkbAttachType::Ingress),
+        ("packet_out", CgroupSkbAttachType::Egress),
+    ] {
+        attach_one(ebpf, name, direction, &root).map_err(|error| crate::failure::chain(&error))?;
+    }
+    Ok(())
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    direction: CgroupSkbAttachType,
+    root: &OwnedFd,
+) -> Result<(), BpfError> {
+    let program = ebpf.program_mut(name).ok_or(BpfError::Missing(name))?;
+    let program: &mut CgroupSkb =
+        program.try_into().map_err(|error| program_error(name, error))?;
+    program.load().map_err(|error| program_error(name, error))?;
+    // aya passes the mode on as flags of the link, of which the kernel knows none: links are
+    // always together with others.
+    program
+        .attach(root, direction, CgroupAttachMode::Single)
+        .map(drop)
+        .map_err(|error| program_error(name, error))
+}
+
+/// Mount point of the cgroup v2 hierarchy, which under the hybrid layout is not the usual one.
+fn root_cgroup() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
+    })
+}
