@@ -1,0 +1,4 @@
+//! wire
+pub mod ledger;
+pub mod segment;
+pub mod sequence;
