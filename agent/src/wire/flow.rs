@@ -75,7 +75,8 @@ pub(super) enum Fit {
 #[derive(Clone, Copy, Debug)]
 struct Challenge {
     from: Side,
-    birth: Birth,
+    /// Sequence number of its first byte.
+    first: u32,
 }
 
 /// One connection, or what there was of it to see.
@@ -157,11 +158,12 @@ impl Flow {
         let from = self.side_of(segment);
         let flags = segment.flags;
         let first = segment.data_seq();
-        if let Some(Challenge { from: challenger, birth }) = self.challenge
+        let birth = Birth::of(segment);
+        if let (Some(Challenge { from: challenger, first }), Some(birth)) = (self.challenge, birth)
             && (flags.syn && flags.ack && challenger == from.other())
-            && acknowledges_opening(birth.first, segment.ack)
+            && acknowledges_opening(first, segment.ack)
         {
-            return Fit::Successor(birth);
+            return Fit::Successor(Birth { first, ..birth });
         }
         let Some(stream) = self.stream(from) else {
             let other = self.stream(from.other());
@@ -173,12 +175,11 @@ impl Flow {
         if flags.rst || (flags.syn && stream.first() == first) {
             return Fit::Same;
         }
-        let birth = Birth::of(segment);
+        let foreign = u64::from(stream.ahead(first).unsigned_abs()) > WINDOW;
         if flags.syn && !flags.ack && !self.is_closed() {
-            self.challenge = birth.map(|birth| Challenge { from, birth });
+            self.challenge = Some(Challenge { from, first });
             return Fit::Odd;
         }
-        let foreign = u64::from(stream.ahead(first).unsigned_abs()) > WINDOW;
         match birth {
             Some(birth) if self.is_closed() && (flags.syn || foreign) => Fit::Successor(birth),
             _ if flags.syn => Fit::Odd,

@@ -78,6 +78,15 @@ fn one_byte_segments() {
 }
 
 #[test]
+fn super_packets_and_their_segments_overlap() {
+    let all = "0123456789abcdef".repeat(4096);
+    let cut = |from: u32, len| segment(1000 + from, &all.as_bytes()[from as usize..][..len]);
+    let mut rig = Rig::new();
+    rig.push(cut(0, 1448)).push(cut(30_000, 1448)).push(cut(0, 65_536)).push(cut(64_000, 1448));
+    assert_eq!(rig.gives(&all).conflicting_overlaps, 0);
+}
+
+#[test]
 fn retransmissions_are_dropped() {
     let counters =
         Rig::new().bytes(1000, "abc").bytes(1000, "abc").bytes(1001, "bcd").gives("abcd");
