@@ -15,22 +15,23 @@
 //!   jump ahead need the word of both, or numbers that the other end would accept.
 //! - Packets are hostile: nothing here panics, and memory is bounded by [`table::Limits`] alone.
 //! - No clock and no input or output: time comes with the segments.
-//!
-//! The modules in the order of the data: `segment` (packet to segment), `table` (segment to flow),
-//! `flow` (handshake, end, reuse), `reassembly` (one direction, on `sequence`), `gate` (which bytes
-//! to pass, on `classify`). `ledger` counts.
 
 use crate::{clock::Timestamp, flow::chunk::Payload};
 
+// packet to segment
 pub mod segment;
-pub mod sequence;
+// segment to flow
 pub mod table;
-// What a table is made of.
-pub mod classify;
+// flow to two streams
 pub mod flow;
-mod gate;
-pub mod ledger;
+// segments of one direction to payloads in order
 pub mod reassembly;
+pub mod sequence;
+// payloads to chunks worth reading
+pub mod classify;
+mod gate;
+// what all of them count
+pub mod ledger;
 
 #[cfg(test)]
 mod testing;

@@ -362,11 +362,11 @@ fn key_of(port: u16) -> FlowKey {
 #[test]
 fn a_full_table_evicts_the_longest_silent_flow() {
     let mut rig = Rig::with(Limits { flows: 2, held_bytes: 1000 });
-    for port in [1, 2, 1, 3] {
+    for port in [1, 2, 3, 2, 4] {
         rig.push(Segment { key: key_of(port), ..segment(0, REQUEST.as_bytes()) });
     }
-    let counters = rig.gives(&[&a(1), &a(2), "2A:$", "2B:$", &a(3)]);
-    assert_eq!((counters.flows_evicted, rig.table.len(), rig.table.keys.len()), (1, 2, 2));
+    let counters = rig.gives(&[&a(1), &a(2), "1A:$", "1B:$", &a(3), "3A:$", "3B:$", &a(4)]);
+    assert_eq!((counters.flows_evicted, rig.table.len(), rig.table.keys.len()), (2, 2, 2));
 }
 
 #[test]
