@@ -7,6 +7,7 @@ pub mod clock;
 
 // 3 bytes to connections
 pub mod flow;
+pub mod tls;
 // 4 connections to exchanges
 pub mod http;
 // 5 exchanges to observations
