@@ -198,6 +198,20 @@ impl RecordCursor {
         }
     }
 
+    /// The whole records that lie ready from here to the next break, without moving.
+    pub fn ahead(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut rest = self.view(self.run());
+        let at = self.stamps.front().map(|(_, at)| *at).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let header = rest.first_chunk::<HEADER>().copied()?;
+            let (content, length) = plausible(&header)?;
+            let (record, behind) = rest.split_at_checked(HEADER.saturating_add(length))?;
+            rest = behind;
+            let fragment = record.get(HEADER..)?;
+            Some(Record { content, header, fragment, at, searched: false })
+        })
+    }
+
     /// Takes the record that [`Self::next_record`] showed; the cursor is synchronised behind it.
     pub fn consume(&mut self) {
         let run = self.run();
