@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod capture;
 pub mod flow;
 pub mod wire;
+pub mod tls;
 // 4 connections to exchanges
 pub mod http;
 pub mod http1;

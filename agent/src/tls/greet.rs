@@ -1,0 +1,312 @@
+//! The steps of the handshake: what each message changes on a [`Connection`] (RFC 8446 §2 and §4,
+//! RFC 5246 §7.3).
+
+use super::{
+    certificate::Certificate,
+    handshake::{EncryptedExtensions, Message, MessageType},
+    hello::{ClientHello, ServerHello, TLS12, TLS13},
+    ja4::ja4,
+    lane::Mode,
+    open::{Connection, Phase, Step},
+    output::{Negotiated, Offer, Output, Reason, Side},
+    schedule::Transcript,
+    secret::Stage,
+    suite::{Suite, Version},
+    tls12::{Handshake, MAX_HANDSHAKES},
+    tls13::Tls13,
+};
+use crate::flow::chunk::Direction;
+
+/// What the hellos leave for each other.
+#[derive(Default)]
+pub(super) struct Greeting {
+    /// A ClientHello that no ServerHello has answered yet.
+    offered: Option<(ClientHello, Vec<u8>)>,
+    /// Transcript up to a HelloRetryRequest.
+    retry: Option<Transcript>,
+    /// TLS 1.3: what the server chose, until its extensions complete it.
+    chosen: Option<Negotiated>,
+    /// Whether early data that the server took is given up.
+    pub early_lost: bool,
+}
+
+impl Greeting {
+    /// Whether the server asked for another ClientHello that is still to be answered.
+    pub const fn retried(&self) -> bool {
+        self.retry.is_some()
+    }
+}
+
+impl Connection {
+    /// Handles a message, or gives it back if the other direction must move first.
+    pub(super) fn greet(
+        &mut self,
+        direction: Direction,
+        message: Message,
+    ) -> Result<Option<Message>, Reason> {
+        match message.kind {
+            MessageType::ClientHello => return self.client_hello(direction, message),
+            MessageType::ServerHello => return self.server_hello(direction, message),
+            _ if self.client.is_none() => return Ok(Some(message)),
+            _ => {}
+        }
+        match &self.phase {
+            Phase::Hello => Ok(Some(message)),
+            Phase::Tls13(_) => self.message_tls13(direction, &message).map(|()| None),
+            Phase::Tls12(_) => {
+                if message.kind == MessageType::Certificate {
+                    self.certificate(direction, Certificate::leaf_tls12(message.body()));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// After a ChangeCipherSpec: puts the keys of the latest handshake into force in one direction
+    /// (RFC 5246 §7.1). In TLS 1.3 it is told to middleboxes only (RFC 8446 §D.4).
+    pub(super) fn turn(&mut self, direction: Direction) -> Result<Step, Reason> {
+        let tls13 = self.is_tls13();
+        let half = self.half_mut(direction);
+        if tls13 {
+            half.turning = false;
+            return Ok(Step::Moved);
+        }
+        let Some(pending) = half.pending.take() else {
+            let answered = matches!(self.phase, Phase::Tls12(_)) && self.greeting.offered.is_none();
+            return if answered { Err(Reason::Unexpected) } else { Ok(Step::Waits) };
+        };
+        half.turning = false;
+        half.current = Some(pending);
+        half.lane.set_mode(Mode::Waiting(Stage::Master));
+        Ok(Step::Moved)
+    }
+
+    /// Something of this direction was lost.
+    pub(super) fn torn(&mut self, direction: Direction) -> Result<(), Reason> {
+        let (side, retried) = (self.side(direction), self.greeting.retried());
+        let lane = self.lane(direction);
+        match lane.stage() {
+            None if !lane.greeted || retried => return Err(Reason::HelloLost),
+            Some(Stage::Early | Stage::Handshake) => {
+                lane.unwanted = false;
+                lane.set_mode(Mode::Waiting(Stage::Application));
+            }
+            None | Some(Stage::Application | Stage::Master) => return Ok(()),
+        }
+        // The server would have said whether it takes early data.
+        if let (Some(Side::Server), Some(client)) = (side, self.client) {
+            let lane = self.lane(client);
+            if lane.stage() == Some(Stage::Early) {
+                lane.torn = true;
+                lane.set_mode(Mode::Waiting(Stage::Application));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without early data whose secret did not come.
+    pub(super) fn forgo_early(&mut self, direction: Direction) -> Step {
+        match &self.phase {
+            Phase::Tls13(tls) if tls.early.is_some() => {}
+            _ => return Step::Waits,
+        }
+        self.greeting.early_lost = true;
+        let lane = self.lane(direction);
+        lane.unwanted = true;
+        lane.set_mode(Mode::Waiting(Stage::Handshake));
+        Step::Moved
+    }
+
+    fn client_hello(
+        &mut self,
+        direction: Direction,
+        message: Message,
+    ) -> Result<Option<Message>, Reason> {
+        if self.client.is_some_and(|client| client != direction) {
+            return Err(Reason::Unexpected);
+        }
+        if self.greeting.offered.is_some() {
+            return Ok(Some(message));
+        }
+        let hello = ClientHello::parse(message.body())?;
+        if self.client.is_none() {
+            self.client = Some(direction);
+            self.outputs.push_back(Output::Offered(Box::new(Offer {
+                server_name: hello.server_name.clone(),
+                alpn: hello.alpn.clone(),
+                ja4: ja4(&hello),
+                early_data: hello.early_data,
+            })));
+        }
+        self.lane(direction).greeted = true;
+        self.greeting.offered = Some((hello, message.bytes));
+        Ok(None)
+    }
+
+    fn server_hello(
+        &mut self,
+        direction: Direction,
+        message: Message,
+    ) -> Result<Option<Message>, Reason> {
+        if self.client == Some(direction) {
+            return Err(Reason::Unexpected);
+        }
+        let Some((offer, bytes)) = self.greeting.offered.take() else {
+            return Ok(Some(message));
+        };
+        let hello = ServerHello::parse(message.body())?;
+        self.lane(direction).greeted = true;
+        let version = match hello.version {
+            TLS13 => Version::Tls13,
+            TLS12 => Version::Tls12,
+            other => return Err(Reason::Version(other)),
+        };
+        let suite = Suite::find(hello.suite).filter(|suite| suite.version == version);
+        let suite = suite.ok_or(Reason::Suite(hello.suite))?;
+        match version {
+            Version::Tls13 => self.greet_tls13(direction, suite, &offer, &bytes, &hello, &message),
+            Version::Tls12 => self.greet_tls12(direction, suite, &offer, hello)?,
+        }
+        Ok(None)
+    }
+
+    fn greet_tls13(
+        &mut self,
+        direction: Direction,
+        suite: &'static Suite,
+        offer: &ClientHello,
+        offer_bytes: &[u8],
+        hello: &ServerHello,
+        message: &Message,
+    ) {
+        let retry = self.greeting.retry.take();
+        let retried = retry.is_some();
+        let mut transcript = retry.unwrap_or_else(|| Transcript::new(suite.hash));
+        transcript.add(offer_bytes);
+        let offered = transcript.digest();
+        if hello.retry {
+            transcript.fold_for_retry();
+            transcript.add(&message.bytes);
+            self.greeting.retry = Some(transcript);
+            return;
+        }
+        transcript.add(&message.bytes);
+        self.greeting.chosen = Some(Negotiated {
+            version: Version::Tls13,
+            suite,
+            alpn: None,
+            resumed: hello.pre_shared_key.is_some(),
+        });
+        let tls = Tls13::new(suite, transcript, offer.random, offered);
+        self.phase = Phase::Tls13(Box::new(tls));
+        self.lane(direction).set_mode(Mode::Waiting(Stage::Handshake));
+        let lane = self.lane(direction.reverse());
+        lane.set_mode(Mode::Waiting(match (lane.torn, offer.early_data && !retried) {
+            (true, _) => Stage::Application,
+            (false, true) => Stage::Early,
+            (false, false) => Stage::Handshake,
+        }));
+    }
+
+    fn greet_tls12(
+        &mut self,
+        direction: Direction,
+        suite: &'static Suite,
+        offer: &ClientHello,
+        hello: ServerHello,
+    ) -> Result<(), Reason> {
+        let resumed = !hello.session_id.is_empty() && hello.session_id == offer.session_id;
+        if !matches!(self.phase, Phase::Tls12(_)) {
+            self.phase = Phase::Tls12(Vec::new());
+        }
+        let Phase::Tls12(handshakes) = &mut self.phase else { return Ok(()) };
+        if handshakes.len() >= MAX_HANDSHAKES {
+            return Err(Reason::Renegotiations);
+        }
+        let index = handshakes.len();
+        handshakes.push(Handshake {
+            suite,
+            client_random: offer.random,
+            server_random: hello.random,
+            encrypt_then_mac: hello.encrypt_then_mac,
+            master: None,
+        });
+        self.half_mut(direction).pending = Some(index);
+        self.half_mut(direction.reverse()).pending = Some(index);
+        self.outputs.push_back(Output::Negotiated(Negotiated {
+            version: Version::Tls12,
+            suite,
+            alpn: hello.alpn,
+            resumed,
+        }));
+        Ok(())
+    }
+
+    fn message_tls13(&mut self, direction: Direction, message: &Message) -> Result<(), Reason> {
+        let Some(side) = self.side(direction) else { return Ok(()) };
+        let stage = self.lane(direction).stage();
+        let Phase::Tls13(tls) = &mut self.phase else { return Ok(()) };
+        if (side, stage) == (Side::Server, Some(Stage::Handshake)) {
+            tls.transcript.add(&message.bytes);
+        }
+        match (message.kind, side, stage) {
+            (MessageType::EncryptedExtensions, Side::Server, Some(Stage::Handshake)) => {
+                self.encrypted_extensions(direction, message)?;
+            }
+            (MessageType::Certificate, _, _) => {
+                self.certificate(direction, Certificate::leaf_tls13(message.body()));
+            }
+            (MessageType::EndOfEarlyData, Side::Client, Some(Stage::Early)) => {
+                self.lane(direction).set_mode(Mode::Waiting(Stage::Handshake));
+            }
+            (MessageType::Finished, _, Some(Stage::Handshake)) => {
+                if side == Side::Server {
+                    tls.finish();
+                }
+                self.lane(direction).set_mode(Mode::Waiting(Stage::Application));
+            }
+            (MessageType::KeyUpdate, _, Some(Stage::Application)) => {
+                let lane = self.lane(direction);
+                if let Mode::Open(keys) = &lane.mode
+                    && let Some(updated) = keys.updated()
+                {
+                    lane.set_mode(Mode::Open(Box::new(updated)));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn encrypted_extensions(
+        &mut self,
+        direction: Direction,
+        message: &Message,
+    ) -> Result<(), Reason> {
+        let extensions = EncryptedExtensions::parse(message.body())?;
+        if let Phase::Tls13(tls) = &mut self.phase {
+            tls.early = Some(extensions.early_data);
+        }
+        if let Some(mut chosen) = self.greeting.chosen.take() {
+            chosen.alpn = extensions.alpn;
+            self.outputs.push_back(Output::Negotiated(chosen));
+        }
+        let client = self.lane(direction.reverse());
+        if !extensions.early_data && client.stage() == Some(Stage::Early) {
+            client.unwanted = true;
+            client.set_mode(Mode::Waiting(Stage::Handshake));
+        }
+        Ok(())
+    }
+
+    /// Tells of a certificate. One that cannot be read is the peers' affair.
+    fn certificate(
+        &mut self,
+        direction: Direction,
+        leaf: Result<Option<Certificate>, super::reader::Malformed>,
+    ) {
+        if let (Some(sender), Ok(Some(leaf))) = (self.side(direction), leaf) {
+            self.outputs.push_back(Output::Certificate { sender, certificate: Box::new(leaf) });
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! One connection, opened passively: ciphertext of both directions and secrets in, plaintext and
+//! facts of the handshake out.
+//!
+//! Nothing blocks and nothing is guessed: a direction whose next record cannot be opened yet keeps
+//! its ciphertext, up to a bound, and [`Connection::needs`] says which secrets would help. A
+//! record's tag proves a secret; one that proves nothing changes nothing. The handshake's own
+//! steps are in `greet.rs`.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{
+    greet::Greeting,
+    handshake::Message,
+    lane::{Event, Keys, Lane, Mode},
+    output::{Output, Reason, Side, State},
+    pool::{HitId, SecretPool},
+    protect::Opened,
+    record::ContentType,
+    secret::{Index, Need, Origin, Secret, SecretHit, Shown, Stage},
+    tls12::Handshake,
+    tls13::{Candidate, Tls13},
+};
+use crate::{
+    clock::{NANOS_PER_SEC, Timestamp},
+    flow::chunk::Direction,
+};
+
+/// Processes remembered as ends of a connection: two, and forks that share them.
+pub const MAX_ORIGINS: usize = 8;
+
+/// How long, in stream time, early data that the server took may wait for its secret before the
+/// rest of its direction goes on without it.
+pub const EARLY_PATIENCE: u64 = NANOS_PER_SEC;
+
+/// What both sides have agreed on so far.
+pub(super) enum Phase {
+    /// No ServerHello yet.
+    Hello,
+    /// TLS 1.3.
+    Tls13(Box<Tls13>),
+    /// TLS 1.2: its handshakes in order.
+    Tls12(Vec<Handshake>),
+}
+
+/// One direction, and what belongs to it alone.
+#[derive(Default)]
+pub(super) struct Half {
+    pub lane: Lane,
+    /// TLS 1.2: handshake that the next ChangeCipherSpec puts into force.
+    pub pending: Option<usize>,
+    /// TLS 1.2: handshake in force.
+    pub current: Option<usize>,
+    /// Whether a ChangeCipherSpec was read whose effect waits for the other direction.
+    pub turning: bool,
+    /// Newest hit that was tried here.
+    seen: HitId,
+}
+
+/// A connection. Holds at most [`MAX_HELD`](super::record::MAX_HELD) bytes of ciphertext and one
+/// handshake message per direction, besides outputs that were not taken.
+pub struct Connection {
+    pub(super) inbound: Half,
+    pub(super) outbound: Half,
+    /// The direction in which the client sends.
+    pub(super) client: Option<Direction>,
+    pub(super) phase: Phase,
+    pub(super) greeting: Greeting,
+    pub(super) outputs: VecDeque<Output>,
+    origins: Vec<Origin>,
+    latest: Timestamp,
+    failed: Option<Reason>,
+}
+
+/// Whether a step changed anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Moved,
+    Waits,
+}
+
+enum Proof {
+    Tls13(Candidate),
+    Tls12(Secret),
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connection {
+    /// A connection of which nothing was seen.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inbound: Half::default(),
+            outbound: Half::default(),
+            client: None,
+            phase: Phase::Hello,
+            greeting: Greeting::default(),
+            outputs: VecDeque::new(),
+            origins: Vec::new(),
+            latest: Timestamp::default(),
+            failed: None,
+        }
+    }
+
+    /// Appends ciphertext of one direction.
+    pub fn feed(&mut self, direction: Direction, at: Timestamp, bytes: &[u8]) {
+        self.change(direction, at, |lane| lane.cursor.feed(at, bytes));
+    }
+
+    /// States that `missing` bytes (at least one, `u64::MAX` if unknown) were not captured.
+    pub fn gap(&mut self, direction: Direction, at: Timestamp, missing: u64) {
+        self.change(direction, at, |lane| lane.cursor.gap(at, missing));
+    }
+
+    /// States that a direction has ended.
+    pub fn end(&mut self, direction: Direction, at: Timestamp) {
+        self.change(direction, at, |lane| lane.cursor.end_of_stream());
+    }
+
+    /// Leaves the next `bytes` of plaintext of a direction unopened, as far as whole records of
+    /// application data lie in them; replaces what an earlier call left over.
+    pub const fn skip(&mut self, direction: Direction, bytes: u64) {
+        self.half_mut(direction).lane.skip = bytes;
+    }
+
+    /// Takes the next thing learnt.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What is waited for, the server's direction first. Empty unless a record lies ready that
+    /// will prove or disprove what is offered.
+    pub fn needs(&self) -> impl Iterator<Item = Need> {
+        self.waiting().into_iter().flatten().filter_map(|direction| self.need(direction))
+    }
+
+    /// Tries one hit on every direction that waits; whether it opened one.
+    pub fn offer(&mut self, hit: &SecretHit) -> bool {
+        let mut opened = false;
+        for direction in self.waiting().into_iter().flatten() {
+            opened |= self.try_hit(direction, hit);
+        }
+        if opened {
+            self.run();
+        }
+        opened
+    }
+
+    /// Tries what the pool has and was not tried before, as long as that opens anything.
+    pub fn resolve(&mut self, pool: &SecretPool) {
+        loop {
+            let mut opened = false;
+            for direction in self.waiting().into_iter().flatten() {
+                opened |= self.resolve_one(direction, pool);
+            }
+            if !opened {
+                return;
+            }
+            self.run();
+        }
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if let Some(reason) = self.failed {
+            return State::Failed(reason);
+        }
+        if self.needs().next().is_some() {
+            return State::WaitingForSecret;
+        }
+        let open = |half: &Half| matches!(half.lane.mode, Mode::Open(_));
+        if open(&self.inbound) || open(&self.outbound) { State::Open } else { State::Handshake }
+    }
+
+    /// Who derived the secrets that opened this connection: its ends, as far as they are on this
+    /// host and covered. At most [`MAX_ORIGINS`].
+    #[must_use]
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// The direction in which the client sends, once its ClientHello was seen.
+    #[must_use]
+    pub const fn client(&self) -> Option<Direction> {
+        self.client
+    }
+
+    /// Ciphertext that is held, in bytes.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.inbound.lane.cursor.held().saturating_add(self.outbound.lane.cursor.held())
+    }
+
+    /// Whether TLS 1.3 is agreed on, if only by a HelloRetryRequest.
+    pub(super) const fn is_tls13(&self) -> bool {
+        matches!(self.phase, Phase::Tls13(_)) || self.greeting.retried()
+    }
+
+    /// Which end sends in this direction.
+    pub(super) fn side(&self, direction: Direction) -> Option<Side> {
+        let client = self.client?;
+        Some(if client == direction { Side::Client } else { Side::Server })
+    }
+
+    pub(super) const fn half(&self, direction: Direction) -> &Half {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+
+    pub(super) const fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Inbound => &mut self.inbound,
+            Direction::Outbound => &mut self.outbound,
+        }
+    }
+
+    pub(super) const fn lane(&mut self, direction: Direction) -> &mut Lane {
+        &mut self.half_mut(direction).lane
+    }
+
+    fn change(&mut self, direction: Direction, at: Timestamp, change: impl FnOnce(&mut Lane)) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.latest = self.latest.max(at);
+        let half = self.half_mut(direction);
+        // A secret that opened nothing may open what lies behind a loss.
+        if half.lane.torn || half.lane.unwanted {
+            half.seen = 0;
+        }
+        change(&mut half.lane);
+        self.run();
+    }
+
+    fn run(&mut self) {
+        loop {
+            let mut moved = false;
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                match self.step(direction) {
+                    Ok(step) => moved |= step == Step::Moved,
+                    Err(reason) => return self.fail(reason),
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) {
+        self.failed = Some(reason);
+        for direction in [Direction::Outbound, Direction::Inbound] {
+            let lane = self.lane(direction);
+            lane.clear();
+            lane.set_mode(Mode::Plain);
+            if !lane.closed {
+                lane.closed = true;
+                let at = self.latest;
+                self.outputs.push_back(Output::Gap { direction, at, at_most: None });
+                self.outputs.push_back(Output::Closed { direction, at, clean: false });
+            }
+        }
+    }
+
+    fn step(&mut self, direction: Direction) -> Result<Step, Reason> {
+        if self.failed.is_some() {
+            return Ok(Step::Waits);
+        }
+        if let Some(message) = self.lane(direction).message()? {
+            return self.handle(direction, message);
+        }
+        if self.half(direction).turning {
+            return self.turn(direction);
+        }
+        if let Mode::Waiting(stage) = self.lane(direction).mode
+            && let Some(keys) = self.derived(direction, stage)
+        {
+            self.lane(direction).set_mode(Mode::Open(Box::new(keys)));
+        }
+        match self.lane(direction).event() {
+            Event::Idle => Ok(Step::Waits),
+            Event::Ended => Ok(self.close(direction, self.latest, false)),
+            Event::NotTls => Err(Reason::NotTls),
+            Event::Exhausted => Err(Reason::Desynchronised),
+            Event::Lost { at, at_most } => self.lose(direction, at, at_most),
+            Event::Unwanted { at, bytes } => {
+                if self.greeting.early_lost {
+                    self.outputs.push_back(Output::Gap { direction, at, at_most: Some(bytes) });
+                }
+                Ok(Step::Moved)
+            }
+            Event::Clear { content, bytes, at } => {
+                self.clear(direction, content, &bytes, at);
+                Ok(Step::Moved)
+            }
+            Event::Opened { opened, at, skipped } => {
+                Ok(self.opened(direction, opened, at, skipped))
+            }
+            Event::Skipped { bytes, at } => {
+                let offset = self.advance(direction, bytes);
+                self.outputs.push_back(Output::Skipped { direction, at, offset, bytes });
+                Ok(Step::Moved)
+            }
+            Event::Sealed { content, at } => self.sealed(direction, content, at),
+        }
+    }
+
+    /// Hands a message to the handshake, or puts it back until the other direction has moved.
+    fn handle(&mut self, direction: Direction, message: Message) -> Result<Step, Reason> {
+        match self.greet(direction, message)? {
+            None => Ok(Step::Moved),
+            Some(message) => {
+                self.lane(direction).hold(message);
+                Ok(Step::Waits)
+            }
+        }
+    }
+
+    fn lose(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        at_most: Option<u64>,
+    ) -> Result<Step, Reason> {
+        self.outputs.push_back(Output::Gap { direction, at, at_most });
+        self.torn(direction)?;
+        Ok(Step::Moved)
+    }
+
+    fn clear(&mut self, direction: Direction, content: ContentType, bytes: &[u8], at: Timestamp) {
+        match content {
+            ContentType::Handshake => self.lane(direction).feed_messages(bytes),
+            ContentType::Alert => self.alert(direction, bytes, at),
+            ContentType::ChangeCipherSpec | ContentType::ApplicationData => {}
+        }
+    }
+
+    fn opened(
+        &mut self,
+        direction: Direction,
+        opened: Opened,
+        at: Timestamp,
+        skipped: u64,
+    ) -> Step {
+        if skipped > 0 {
+            self.outputs.push_back(Output::Gap { direction, at, at_most: Some(skipped) });
+        }
+        match opened.content {
+            ContentType::Handshake => self.lane(direction).feed_messages(&opened.plaintext),
+            ContentType::Alert => self.alert(direction, &opened.plaintext, at),
+            ContentType::ChangeCipherSpec => self.half_mut(direction).turning = true,
+            ContentType::ApplicationData if opened.plaintext.is_empty() => {}
+            ContentType::ApplicationData => {
+                let length = opened.plaintext.len() as u64;
+                let offset = self.advance(direction, length);
+                let lane = self.lane(direction);
+                lane.skip = lane.skip.saturating_sub(length);
+                let bytes = Bytes::from(opened.plaintext);
+                self.outputs.push_back(Output::Data { direction, at, offset, bytes });
+            }
+        }
+        Step::Moved
+    }
+
+    fn alert(&mut self, direction: Direction, bytes: &[u8], at: Timestamp) {
+        let [level, description] = *bytes else { return };
+        let fatal = level == 2;
+        self.outputs.push_back(Output::Alert { direction, at, fatal, description });
+        if description == 0 {
+            self.close(direction, at, true);
+        }
+    }
+
+    fn close(&mut self, direction: Direction, at: Timestamp, clean: bool) -> Step {
+        let lane = self.lane(direction);
+        let skipped = lane.cursor.take_skipped();
+        if lane.closed {
+            return Step::Waits;
+        }
+        lane.closed = true;
+        if skipped > 0 {
+            self.outputs.push_back(Output::Gap { direction, at, at_most: Some(skipped) });
+        }
+        self.outputs.push_back(Output::Closed { direction, at, clean });
+        Step::Moved
+    }
+
+    fn advance(&mut self, direction: Direction, bytes: u64) -> u64 {
+        let lane = self.lane(direction);
+        let offset = lane.offset;
+        lane.offset = offset.saturating_add(bytes);
+        offset
+    }
+
+    /// Keys that follow from what is known already.
+    fn derived(&self, direction: Direction, stage: Stage) -> Option<Keys> {
+        let side = self.side(direction)?;
+        match &self.phase {
+            Phase::Hello => None,
+            Phase::Tls13(tls) => Keys::of_traffic(tls.suite, stage, tls.secret(side, stage)?),
+            Phase::Tls12(handshakes) => handshakes.get(self.half(direction).current?)?.keys(side),
+        }
+    }
+
+    /// The directions in which something may be waited for, the server's first.
+    fn waiting(&self) -> Option<[Direction; 2]> {
+        self.client.map(|client| [client.reverse(), client])
+    }
+
+    fn need(&self, direction: Direction) -> Option<Need> {
+        let half = self.half(direction);
+        let Mode::Waiting(stage) = half.lane.mode else { return None };
+        if !half.lane.sealed || self.failed.is_some() {
+            return None;
+        }
+        let indexes: Vec<Index> = match &self.phase {
+            Phase::Hello => return None,
+            // Whether early data was taken at all must be known first.
+            Phase::Tls13(tls) if stage == Stage::Early && tls.early.is_none() => return None,
+            Phase::Tls13(tls) => tls.indexes(stage),
+            Phase::Tls12(handshakes) => handshakes.get(half.current?)?.indexes(),
+        };
+        Some(Need { stage, indexes })
+    }
+
+    fn resolve_one(&mut self, direction: Direction, pool: &SecretPool) -> bool {
+        let Some(need) = self.need(direction) else { return false };
+        let after = std::mem::replace(&mut self.half_mut(direction).seen, pool.latest());
+        let proof = pool
+            .candidates(&need, after)
+            .find(|(_, hit)| self.try_hit(direction, hit))
+            .map(|(_, hit)| &hit.shown);
+        let Some(proof) = proof else { return false };
+        self.half_mut(direction).seen = 0;
+        // The other end's hits show the same, and name the other end.
+        for (_, hit) in pool.candidates(&need, 0) {
+            if hit.shown.same_knowledge(proof) {
+                self.witness(hit.origin);
+            }
+        }
+        true
+    }
+
+    fn try_hit(&mut self, direction: Direction, hit: &SecretHit) -> bool {
+        let Some(need) = self.need(direction).filter(|need| need.stage == hit.shown.stage()) else {
+            return false;
+        };
+        let Some((keys, proof)) = self.candidate(direction, need.stage, &hit.shown) else {
+            return false;
+        };
+        if !self.half(direction).lane.proves(&keys) {
+            return false;
+        }
+        let current = self.half(direction).current;
+        match (&mut self.phase, proof) {
+            (Phase::Tls13(tls), Proof::Tls13(candidate)) => tls.learn(need.stage, candidate),
+            (Phase::Tls12(handshakes), Proof::Tls12(master)) => {
+                if let Some(handshake) = current.and_then(|index| handshakes.get_mut(index)) {
+                    handshake.master = Some(master);
+                }
+            }
+            _ => return false,
+        }
+        self.lane(direction).set_mode(Mode::Open(Box::new(keys)));
+        self.witness(hit.origin);
+        true
+    }
+
+    fn candidate(
+        &self,
+        direction: Direction,
+        stage: Stage,
+        shown: &Shown,
+    ) -> Option<(Keys, Proof)> {
+        let side = self.side(direction)?;
+        match &self.phase {
+            Phase::Hello => None,
+            Phase::Tls13(tls) => {
+                let candidate = tls.candidate(side, stage, shown)?;
+                let keys = Keys::of_traffic(tls.suite, stage, candidate.secret.clone())?;
+                Some((keys, Proof::Tls13(candidate)))
+            }
+            Phase::Tls12(handshakes) => {
+                let master = Handshake::candidate(shown)?;
+                let handshake = handshakes.get(self.half(direction).current?)?;
+                Some((handshake.keys_of(side, &master)?, Proof::Tls12(master)))
+            }
+        }
+    }
+
+    fn witness(&mut self, origin: Origin) {
+        if self.origins.len() < MAX_ORIGINS && !self.origins.contains(&origin) {
+            self.origins.push(origin);
+        }
+    }
+
+    /// A record lies ready that cannot be opened: it is the sign for new keys, or waits.
+    fn sealed(
+        &mut self,
+        direction: Direction,
+        content: ContentType,
+        at: Timestamp,
+    ) -> Result<Step, Reason> {
+        let stage = self.lane(direction).stage();
+        match (content, stage) {
+            (ContentType::ChangeCipherSpec, None) => {
+                self.lane(direction).clear_record();
+                self.half_mut(direction).turning = true;
+                Ok(Step::Moved)
+            }
+            (ContentType::ChangeCipherSpec, Some(_)) if self.is_tls13() => {
+                self.lane(direction).clear_record();
+                Ok(Step::Moved)
+            }
+            // Early data that the retry has refused.
+            (ContentType::ApplicationData, None) if self.greeting.retried() => {
+                self.lane(direction).clear_record();
+                Ok(Step::Moved)
+            }
+            (ContentType::ApplicationData, None) if !matches!(self.phase, Phase::Hello) => {
+                Err(Reason::Unexpected)
+            }
+            (ContentType::Alert, Some(_)) if self.is_tls13() => {
+                if let Event::Clear { bytes, at, .. } = self.lane(direction).clear_record() {
+                    self.alert(direction, &bytes, at);
+                }
+                Ok(Step::Moved)
+            }
+            (_, Some(Stage::Early)) if self.latest.since(at) > EARLY_PATIENCE => {
+                Ok(self.forgo_early(direction))
+            }
+            _ => Ok(Step::Waits),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a [`Connection`](super::open::Connection) yields.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::{
+    certificate::Certificate,
+    reader::Malformed,
+    suite::{Suite, Version},
+};
+use crate::{clock::Timestamp, flow::chunk::Direction};
+
+/// One thing learnt. The items of one direction are in stream order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// What the client offered; once.
+    Offered(Box<Offer>),
+    /// What the server chose: at its ServerHello in TLS 1.2, when its extensions could be read in
+    /// 1.3. Again after a renegotiation.
+    Negotiated(Negotiated),
+    /// The leaf that a side authenticates itself with.
+    Certificate {
+        /// Who sent it.
+        sender: Side,
+        /// What is told of it.
+        certificate: Box<Certificate>,
+    },
+    /// Application data.
+    Data {
+        /// Which way it went.
+        direction: Direction,
+        /// When its record was complete.
+        at: Timestamp,
+        /// Bytes of this direction that came before, as far as they were opened or skipped; lost
+        /// bytes, whose number is not known, do not count.
+        offset: u64,
+        /// The plaintext, never empty.
+        bytes: Bytes,
+    },
+    /// Application data that nobody wanted opened.
+    Skipped {
+        /// Which way it went.
+        direction: Direction,
+        /// When its record was complete.
+        at: Timestamp,
+        /// As of [`Output::Data`].
+        offset: u64,
+        /// Bytes of plaintext.
+        bytes: u64,
+    },
+    /// Application data may be missing here.
+    Gap {
+        /// Which way it went.
+        direction: Direction,
+        /// When the loss was noticed.
+        at: Timestamp,
+        /// Most bytes of plaintext that can be missing; none if there is no bound.
+        at_most: Option<u64>,
+    },
+    /// An alert (RFC 8446 §6).
+    Alert {
+        /// Which way it went.
+        direction: Direction,
+        /// When.
+        at: Timestamp,
+        /// Whether its level is fatal.
+        fatal: bool,
+        /// Its description: 0 is close_notify.
+        description: u8,
+    },
+    /// Nothing more comes in this direction; once.
+    Closed {
+        /// Which.
+        direction: Direction,
+        /// When.
+        at: Timestamp,
+        /// Whether by close_notify, so that nothing was cut off.
+        clean: bool,
+    },
+}
+
+/// Which end.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Side {
+    /// The end that connected.
+    Client,
+    /// The end that accepted.
+    Server,
+}
+
+/// What a client offers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Offer {
+    /// Host name asked for, in lower case.
+    pub server_name: Option<String>,
+    /// Protocols offered, in order.
+    pub alpn: Vec<Vec<u8>>,
+    /// JA4 fingerprint of the client.
+    pub ja4: String,
+    /// Whether early data is offered.
+    pub early_data: bool,
+}
+
+/// What a server chose.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Negotiated {
+    /// Protocol version.
+    pub version: Version,
+    /// Cipher suite.
+    pub suite: &'static Suite,
+    /// Application protocol.
+    pub alpn: Option<Vec<u8>>,
+    /// Whether an earlier session is resumed: certificates are not shown again then.
+    pub resumed: bool,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// The hellos are not complete, or nothing encrypted has come yet.
+    Handshake,
+    /// A record lies ready that no secret opens yet.
+    WaitingForSecret,
+    /// Records are opened.
+    Open,
+    /// Nothing more will be opened.
+    Failed(Reason),
+}
+
+/// Why a connection cannot be opened.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum Reason {
+    /// The bytes are not TLS.
+    #[error("not a TLS stream")]
+    NotTls,
+    /// A hello was lost, or came before the capture began.
+    #[error("the start of the handshake was not seen")]
+    HelloLost,
+    /// A version that is not opened.
+    #[error("TLS version {0:#06x} is not supported")]
+    Version(u16),
+    /// A cipher suite that is not opened.
+    #[error("cipher suite {0:#06x} is not supported")]
+    Suite(u16),
+    /// A message that cannot be read.
+    #[error("malformed handshake: {0}")]
+    Malformed(#[from] Malformed),
+    /// A message that cannot come here.
+    #[error("a handshake message out of order")]
+    Unexpected,
+    /// More renegotiations than anyone needs.
+    #[error("too many renegotiations")]
+    Renegotiations,
+    /// Records that were to open do not, and no more are tried.
+    #[error("records do not open any more")]
+    Desynchronised,
+}
