@@ -229,9 +229,7 @@ pub struct SegmentRecord {
     /// Payload bytes of the same segment after these that were not captured.
     pub lost: u32,
     /// TCP flags (RFC 9293 §3.1), FIN in the lowest bit.
-    pub flags: u8,
-    /// Must be zero.
-    pub reserved: [u8; 3],
+    pub flags: u32,
 }
 
 /// Longest secret of a TLS key schedule: SHA-512 would give 64 bytes, SHA-384 gives 48.

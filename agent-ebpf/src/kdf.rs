@@ -94,11 +94,28 @@ pub fn evp_kdf_derive(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Where the parameters that matter are in the process's memory, with their lengths.
+///
+/// It lies in the record while the parameters are walked: for the verifier a value loaded from
+/// there is unknown, so that each turn of the loop looks like the one before.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Found {
+    key: u64,
+    key_len: u64,
+    label: u64,
+    label_len: u64,
+    data: u64,
+    data_len: u64,
+    /// Non-empty seeds, the last one first.
+    seeds: [[u64; 2]; 3],
+}
+
 /// Walks the parameters and fills in what TLS derives from; whether that is what they are.
 #[inline(always)]
 unsafe fn fill(record: *mut SecretRecord, params: u64) -> bool {
-    let mut kind = 0;
-    let mut seeds = 0;
+    // SAFETY: the two fields lie next to each other and are longer than `Found`.
+    let found = unsafe { (&raw mut (*record).secret).cast::<Found>() };
     for index in 0..MAX_PARAMS {
         let at = params + (index * size_of::<Param>()) as u64;
         // SAFETY: the helper checks the address and faults softly.
@@ -106,80 +123,76 @@ unsafe fn fill(record: *mut SecretRecord, params: u64) -> bool {
         if param.name == 0 {
             break;
         }
-        match text(param.name) {
-            KEY | SECRET => {
-                // SAFETY: the fields lie within the record.
-                unsafe { (*record).secret_len = read(&raw mut (*record).secret, &param) };
+        let name = text(param.name);
+        // SAFETY: ring memory, 8-byte aligned.
+        unsafe {
+            if name == KEY || name == SECRET {
+                (*found).key = param.data;
+                (*found).key_len = param.data_len;
+            } else if name == LABEL {
+                (*found).label = param.data;
+                (*found).label_len = param.data_len;
+            } else if name == DATA {
+                (*found).data = param.data;
+                (*found).data_len = param.data_len;
+            } else if name == SEED && param.data_len != 0 {
+                (*found).seeds[2] = (*found).seeds[1];
+                (*found).seeds[1] = (*found).seeds[0];
+                (*found).seeds[0] = [param.data, param.data_len];
             }
-            LABEL => kind = tls13_kind(&param),
-            DATA => {
-                // SAFETY: as above.
-                unsafe { (*record).context_len = read(&raw mut (*record).context, &param) };
-            }
-            SEED => {
-                // SAFETY: as above.
-                kind = unsafe { seed(record, &param, seeds, kind) };
-                seeds += 1;
-            }
-            _ => {}
         }
     }
-    // SAFETY: as above.
-    unsafe {
-        (*record).kind = kind;
-        (*record).header = header(
-            RecordKind::Secret,
-            0,
-            bpf_get_current_pid_tgid(),
-            bpf_ktime_get_boot_ns(),
-        );
-        kind != 0 && (*record).secret_len != 0 && (*record).context_len != 0
-    }
+    // SAFETY: as above; copied, because the secret takes its place.
+    let found = unsafe { found.read() };
+    // SAFETY: the caller's ring memory.
+    unsafe { take(record, &found) }
 }
 
-/// The kind of secret that a TLS 1.3 label is derived from; 0 for labels that are not needed.
+/// Reads what was found into the record.
 #[inline(always)]
-fn tls13_kind(param: &Param) -> u8 {
-    match (text_of_data(param), param.data_len) {
+unsafe fn take(record: *mut SecretRecord, found: &Found) -> bool {
+    let [client, server, label] = found.seeds;
+    let kind = match (text_of(found.label), found.label_len) {
         (SERVER_HANDSHAKE, SERVER_LABEL_LEN) => SecretKind::Handshake as u8,
         (SERVER_APPLICATION, SERVER_LABEL_LEN) => SecretKind::Master as u8,
         (CLIENT_EARLY, EARLY_LABEL_LEN) => SecretKind::Early as u8,
-        _ => 0,
-    }
-}
-
-/// Takes a seed of TLS 1.2's PRF: the label, then the server's and the client's random.
-#[inline(always)]
-unsafe fn seed(record: *mut SecretRecord, param: &Param, index: u32, kind: u8) -> u8 {
-    let of_tls12 = kind == SecretKind::Tls12 as u8;
-    match index {
-        0 if param.data_len == KEY_EXPANSION_LEN && text_of_data(param) == KEY_EXPANSION => {
+        _ if label[1] == KEY_EXPANSION_LEN && text_of(label[0]) == KEY_EXPANSION => {
             SecretKind::Tls12 as u8
         }
-        1 | 2 if of_tls12 && param.data_len == RANDOM_LEN => {
-            let at = if index == 1 { 0 } else { RANDOM_LEN as usize };
-            // SAFETY: two randoms fill the context exactly.
-            unsafe {
-                let to = (&raw mut (*record).context).cast::<u8>().add(at);
-                if read_user(to.cast(), RANDOM_LEN as u32, param.data as *const _) == 0 {
-                    (*record).context_len = (at as u64 + RANDOM_LEN) as u8;
-                }
+        _ => return false,
+    };
+    // SAFETY: the fields lie within the record; lengths are checked against them.
+    unsafe {
+        (*record).header =
+            header(RecordKind::Secret, 0, bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns());
+        (*record).kind = kind;
+        (*record).secret_len = read((&raw mut (*record).secret).cast(), found.key, found.key_len);
+        let context: *mut u8 = (&raw mut (*record).context).cast();
+        (*record).context_len = if kind == SecretKind::Tls12 as u8 {
+            if server[1] != RANDOM_LEN || client[1] != RANDOM_LEN {
+                return false;
             }
-            kind
-        }
-        _ => kind,
+            read(context, server[0], RANDOM_LEN)
+                + read(context.add(RANDOM_LEN as usize), client[0], RANDOM_LEN)
+        } else {
+            read(context, found.data, found.data_len)
+        };
+        (*record).secret_len != 0 && (*record).context_len != 0
     }
 }
 
-/// Reads a parameter's data into a field of the record; how many bytes, 0 if it does not fit.
+/// Reads `len` bytes, at most a secret's length, of the process's memory; how many, 0 if they are
+/// too many or cannot be read.
+///
+/// # Safety
+/// `to` has room for `MAX_SECRET` bytes, or for `len` if that is constant.
 #[inline(always)]
-fn read(to: *mut [u8; MAX_SECRET], param: &Param) -> u8 {
-    let len = param.data_len;
+unsafe fn read(to: *mut u8, from: u64, len: u64) -> u8 {
     if len == 0 || len > MAX_SECRET as u64 {
         return 0;
     }
-    // SAFETY: `len` was checked against the field; the helper checks the address.
-    match unsafe { read_user(to.cast(), len as u32, param.data as *const _) } {
+    // SAFETY: as the caller says; the helper checks the source.
+    match unsafe { read_user(to.cast(), len as u32, from as *const _) } {
         0 => len as u8,
         _ => 0,
     }
@@ -195,9 +208,9 @@ fn text(address: u64) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// First eight bytes of a parameter's data, which has no zero at its end.
+/// Eight bytes at `address`, which need not end with a zero.
 #[inline(always)]
-fn text_of_data(param: &Param) -> u64 {
+fn text_of(address: u64) -> u64 {
     // SAFETY: the helper checks the address and faults softly.
-    unsafe { bpf_probe_read_user(param.data as *const u64) }.unwrap_or(0)
+    unsafe { bpf_probe_read_user(address as *const u64) }.unwrap_or(0)
 }

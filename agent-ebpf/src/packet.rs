@@ -239,14 +239,12 @@ unsafe fn describe(
             (*record).source = ctx.load(8).unwrap_or([0; 16]);
             (*record).destination = ctx.load(24).unwrap_or([0; 16]);
         }
-        (*record).header =
-            header(RecordKind::Segment, way as u8, 0, bpf_ktime_get_boot_ns());
+        (*record).header = header(RecordKind::Segment, way as u8, 0, bpf_ktime_get_boot_ns());
         (*record).cookie = cookie;
         (*record).source_port = u16::from_be(tcp.source);
         (*record).destination_port = u16::from_be(tcp.destination);
         (*record).ack = u32::from_be(tcp.ack);
-        (*record).flags = tcp.flags;
-        (*record).reserved = [0; 3];
+        (*record).flags = tcp.flags as u32;
     }
 }
 
@@ -261,16 +259,16 @@ fn mapped(v4: [u8; 4]) -> [u8; 16] {
 /// `to` has room for `CLASS` bytes.
 #[inline(always)]
 unsafe fn copy_payload<const CLASS: u32>(ctx: &SkBuffContext, to: *mut u8, piece: Piece) -> u32 {
-    let mut len = piece.len;
+    let mut len = piece.len as u64;
     // Hidden from the compiler, as in `emit::copy_from_user`.
     // SAFETY: no instruction is emitted.
     unsafe { asm!("/* {0} */", inout(reg) len) };
-    if len == 0 || len > CLASS {
+    if len == 0 || len > CLASS as u64 {
         return 0;
     }
     // SAFETY: the destination is long enough; the helper checks the source.
-    match unsafe { bpf_skb_load_bytes(ctx.as_ptr(), piece.at, to.cast(), len) } {
-        0 => len,
+    match unsafe { bpf_skb_load_bytes(ctx.as_ptr(), piece.at, to.cast(), len as u32) } {
+        0 => len as u32,
         _ => 0,
     }
 }

@@ -101,20 +101,29 @@ fn live(
         }
         None => None,
     };
-    let (kernel, ring) =
+    let (kernel, channels) =
         load::Kernel::load(load::Options { ring_bytes: config.ring_bytes, kernel_log })
             .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
     for (tracepoint, reason) in &kernel.missing {
         tracing::warn!(tracepoint, reason, "not on this kernel: doing without");
     }
+    if let Err(reason) = &kernel.packets {
+        tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
+    }
+    let wire = kernel.packets.is_ok();
     let (broker, broker_thread) =
         broker::start(kernel).map_err(|error| os_failure("cannot start a thread", &error))?;
     let return_probes = broker.test_return_probes();
     tracing::info!("{}", return_probes.meaning());
 
     let stages = start_stages(config, key, host, output)?;
-    let capture =
-        Capture { ring, broker, return_probes_safe: return_probes == ReturnProbes::Safe, recorder };
+    let capture = Capture {
+        channels,
+        wire,
+        broker,
+        return_probes_safe: return_probes == ReturnProbes::Safe,
+        recorder,
+    };
     let (summary, counters) = pipeline::run_live(capture, stages, config, &stop, ready)
         .map_err(|error| Failure::new(ExitCode::Io, format!("{error:#}")))?;
     let _ = broker_thread.join();
@@ -179,7 +188,7 @@ fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     if capabilities.first_missing().is_none() {
         let options = load::Options { ring_bytes: 65_536, kernel_log: false };
         match load::Kernel::load(options) {
-            Ok((kernel, _ring)) => {
+            Ok((kernel, _channels)) => {
                 let (broker, thread) = broker::start(kernel)
                     .map_err(|error| os_failure("cannot start a thread", &error))?;
                 capabilities.add_return_probes(broker.test_return_probes());
@@ -295,11 +304,20 @@ fn start_logging(kernel_log: bool) {
 
 /// The last line: what was seen, and what was not.
 fn print_summary(summary: &Summary, counters: &[u64]) {
-    let Summary { events, flows, malformed } = summary;
+    let Summary { events, flows, malformed, wire } = summary;
     let mut line = format!(
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
-         gaps={} gap_bytes={} malformed_records={malformed}",
-        flows.exchanges, flows.connections, flows.evicted, flows.idle, flows.gaps, flows.gap_bytes
+         gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
+         tls_failed={}",
+        flows.exchanges,
+        flows.connections,
+        flows.evicted,
+        flows.idle,
+        flows.gaps,
+        flows.gap_bytes,
+        wire.opened,
+        wire.uncovered,
+        wire.failed
     );
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));

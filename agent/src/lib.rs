@@ -23,8 +23,8 @@ pub mod sandbox;
 // 3 bytes to connections
 pub mod capture;
 pub mod flow;
-pub mod wire;
 pub mod tls;
+pub mod wire;
 // 4 connections to exchanges
 pub mod http;
 pub mod http1;

@@ -24,12 +24,13 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    bpf::ring::Ring,
+    bpf::{load::Channels, ring::Ring, socket::Decisions},
     capture::{
         CaptureEvent, EventSink, SessionKey,
         live::Live,
         recorder::Recorder,
         replay::{End, Replay},
+        wire::{self, Wire},
     },
     clock::Timestamp,
     config::compiled::Config,
@@ -66,6 +67,8 @@ pub struct Summary {
     pub flows: table::Counts,
     /// Records that could not be decoded.
     pub malformed: u64,
+    /// What the wire path did.
+    pub wire: wire::Counts,
 }
 
 /// The stages after capture, running.
@@ -134,7 +137,7 @@ impl Stages {
             .output
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the output thread ended early")))?;
-        Ok(Summary { events, flows, malformed: 0 })
+        Ok(Summary { events, flows, ..Summary::default() })
     }
 }
 
@@ -199,8 +202,10 @@ impl Worker {
 
 /// A live capture: what feeds the stages.
 pub struct Capture {
-    /// The ring's reading end.
-    pub ring: Ring,
+    /// The drain thread's part of the kernel half.
+    pub channels: Channels,
+    /// Whether connections are opened from ciphertext and secrets.
+    pub wire: bool,
     /// The way to the broker.
     pub broker: Handle,
     /// Whether return probes may be used.
@@ -221,7 +226,8 @@ pub fn run_live(
     stop: &AtomicBool,
     ready: impl FnOnce(usize),
 ) -> anyhow::Result<(Summary, Vec<u64>)> {
-    let Capture { mut ring, broker, return_probes_safe, recorder } = capture;
+    let Capture { channels, wire, broker, return_probes_safe, recorder } = capture;
+    let Channels { mut ring, decisions } = channels;
     let (programs, new_programs) = bounded(PROGRAM_QUEUE);
     let (is_ready, wait_ready) = bounded(1);
     let discoverer = Discoverer::new(broker.clone(), return_probes_safe, config.rescan);
@@ -229,7 +235,9 @@ pub fn run_live(
         .name("discover".into())
         .spawn(move || discoverer.run(&new_programs, is_ready))?;
 
-    let mut drain = Drain { live: Live::new(Procfs::new()), recorder, programs };
+    let wire = wire.then(|| Wire::new(config.connections_per_worker * config.workers));
+    let live = Live::new(Procfs::new(), wire);
+    let mut drain = Drain { live, recorder, programs, decisions };
     let mut ready = Some(ready);
     let mut last_tick = Instant::now();
     while !stop.load(Ordering::Relaxed) && !stages.output_failed() {
@@ -253,10 +261,11 @@ pub fn run_live(
     let counters = broker.stop();
     while drain.take(&mut ring, &mut stages.shards) > 0 {}
     drain.tick(&mut stages.shards);
-    let Drain { live, recorder, programs } = drain;
+    let Drain { live, recorder, programs, decisions: _ } = drain;
     drop(programs);
     let mut summary = stages.finish()?;
     summary.malformed = live.counts.malformed;
+    summary.wire = live.wire_counts();
     if let Some(recorder) = recorder {
         recorder.finish()?;
     }
@@ -282,19 +291,24 @@ struct Drain {
     live: Live<Procfs>,
     recorder: Option<Recorder<io::BufWriter<std::fs::File>>>,
     programs: Sender<u32>,
+    decisions: Decisions,
 }
 
 impl Drain {
     /// Takes what is in the ring, up to a batch; how many records it was.
     fn take(&mut self, ring: &mut Ring, shards: &mut Shards) -> usize {
-        let Self { live, recorder, programs } = self;
+        let Self { live, recorder, programs, decisions } = self;
         let mut sink = Tee { recorder: recorder.as_mut(), shards };
-        ring.drain(DRAIN_BATCH, |raw| {
+        let taken = ring.drain(DRAIN_BATCH, |raw| {
             if let Some(pid) = live.record(raw, &mut sink) {
                 // A full queue is no loss: the next scan of all processes finds this one.
                 let _ = programs.try_send(pid);
             }
-        })
+        });
+        for (cookie, capture) in live.decisions() {
+            decisions.decide(cookie, capture);
+        }
+        taken
     }
 
     fn tick(&mut self, shards: &mut Shards) {

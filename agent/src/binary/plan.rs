@@ -22,6 +22,9 @@ pub const OPENSSL: [(&str, Program); 8] = [
     ("SSL_clear", Program::SslFree),
 ];
 
+/// The function of libcrypto 3.x through which every secret of TLS is derived.
+pub const KEY_DERIVATION: &str = "EVP_KDF_derive";
+
 /// What a hit costs the probed process. Figures are in `docs/`, measured per class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,11 +68,26 @@ impl AttachPlan {
 #[serde(rename_all = "snake_case")]
 pub enum NoPlan {
     /// The file does not export the functions that read and write.
-    #[error("it exports neither SSL_read nor SSL_write")]
+    #[error("it exports no function that is known")]
     NoFunctions,
     /// Results can be read only at returns, and return probes are not safe here.
     #[error("return probes are not safe on this kernel")]
     ReturnProbesUnsafe,
+}
+
+/// Plans the wire path for a libcrypto of OpenSSL 3.x: the place where secrets pass.
+///
+/// # Errors
+/// See [`NoPlan`].
+pub fn secrets(exports: &Exports) -> Result<AttachPlan, NoPlan> {
+    let offset = *exports.functions.get(KEY_DERIVATION).ok_or(NoPlan::NoFunctions)?;
+    let step = Step {
+        function: KEY_DERIVATION,
+        point: Point { offset, program: Program::EvpKdfDerive },
+        cost: CostClass::SingleStepped,
+        reason: "its parameters show what is derived from what",
+    };
+    Ok(AttachPlan { build_id: exports.build_id.clone(), steps: vec![step] })
 }
 
 /// Plans the call path for an OpenSSL library: each read and write function at its entry, where
@@ -116,10 +134,9 @@ const fn has_result(program: Program) -> bool {
         | Program::SslWrite
         | Program::SslWriteEx
         | Program::SslWriteEx2 => true,
-        Program::SslReturn
-        | Program::SslFree
-        | Program::SslShutdown
-        | Program::EvpKdfDerive => false,
+        Program::SslReturn | Program::SslFree | Program::SslShutdown | Program::EvpKdfDerive => {
+            false
+        }
     }
 }
 

@@ -6,10 +6,7 @@ use std::{fs, os::fd::OwnedFd, path::PathBuf};
 use aya::{
     Ebpf,
     maps::{HashMap, MapData},
-    programs::{
-        CgroupSkb, CgroupSkbAttachType,
-        links::CgroupAttachMode,
-    },
+    programs::{CgroupSkb, CgroupSkbAttachType, links::CgroupAttachMode},
 };
 use scopewatch_common::Capture;
 
@@ -21,10 +18,9 @@ pub struct Decisions(HashMap<MapData, u64, u32>);
 impl Decisions {
     pub(in crate::bpf) fn of(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
         let map = ebpf.take_map("DECISIONS").ok_or(BpfError::Missing("map DECISIONS"))?;
-        HashMap::try_from(map).map(Self).map_err(|source| BpfError::Map {
-            map: "DECISIONS",
-            source: Box::new(source),
-        })
+        HashMap::try_from(map)
+            .map(Self)
+            .map_err(|source| BpfError::Map { map: "DECISIONS", source: Box::new(source) })
     }
 
     /// Says what to do with the segments of a socket from now on. A table that is full forgets
@@ -45,10 +41,9 @@ pub(in crate::bpf) fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
     let root: OwnedFd = fs::File::open(&root)
         .map_err(|error| format!("cannot open {}: {error}", root.display()))?
         .into();
-    for (name, direction) in [
-        ("packet_in", CgroupSkbAttachType::Ingress),
-        ("packet_out", CgroupSkbAttachType::Egress),
-    ] {
+    for (name, direction) in
+        [("packet_in", CgroupSkbAttachType::Ingress), ("packet_out", CgroupSkbAttachType::Egress)]
+    {
         attach_one(ebpf, name, direction, &root).map_err(|error| crate::failure::chain(&error))?;
     }
     Ok(())
@@ -61,8 +56,7 @@ fn attach_one(
     root: &OwnedFd,
 ) -> Result<(), BpfError> {
     let program = ebpf.program_mut(name).ok_or(BpfError::Missing(name))?;
-    let program: &mut CgroupSkb =
-        program.try_into().map_err(|error| program_error(name, error))?;
+    let program: &mut CgroupSkb = program.try_into().map_err(|error| program_error(name, error))?;
     program.load().map_err(|error| program_error(name, error))?;
     // aya passes the mode on as flags of the link, of which the kernel knows none: links are
     // always together with others.

@@ -9,20 +9,28 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use lru::LruCache;
 use nix::time::{ClockId, clock_gettime};
+use scopewatch_common::Capture;
 
 use crate::{
     capture::{
-        CaptureEvent, EventSink,
+        CaptureEvent, EventSink, SessionKey,
         record::{Record, RecordError, decode},
+        wire::{self, Captured, Wire},
     },
     clock::Timestamp,
     identity::{Enricher, process::Process},
+    tls::secret::Origin,
+    wire::segment::{Flags, FlowKey, Segment},
 };
 
 /// Processes whose names are remembered. One that falls out is named again when it is seen again.
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
+
+/// Sessions of the call path whose socket is remembered.
+const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
 
 /// What became of the records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -39,6 +47,10 @@ pub struct Live<E> {
     /// Processes already told downstream, or known from an exec but not told yet.
     processes: LruCache<u32, Known>,
     boot_to_wall: u64,
+    wire: Option<Wire>,
+    /// Sockets of the call path's sessions.
+    sockets: LruCache<SessionKey, u64>,
+    opened: Vec<CaptureEvent<Bytes>>,
     /// What became of the records so far.
     pub counts: Counts,
 }
@@ -54,12 +66,16 @@ enum Known {
 }
 
 impl<E: Enricher> Live<E> {
-    /// A converter that asks `enricher` for the identity of processes.
-    pub fn new(enricher: E) -> Self {
+    /// A converter that asks `enricher` for the identity of processes and opens ciphertext by
+    /// `wire`, if there is one.
+    pub fn new(enricher: E, wire: Option<Wire>) -> Self {
         let mut live = Self {
             enricher,
             processes: LruCache::new(MAX_PROCESSES),
             boot_to_wall: 0,
+            wire,
+            sockets: LruCache::new(MAX_SESSIONS),
+            opened: Vec::new(),
             counts: Counts::default(),
         };
         live.refresh_clock();
@@ -76,10 +92,25 @@ impl<E: Enricher> Live<E> {
     }
 
     /// Tells the sink that time has passed.
-    pub fn tick(&self, sink: &mut impl EventSink) {
-        if let Some(boot) = now_nanos(ClockId::CLOCK_BOOTTIME) {
-            sink.accept(&CaptureEvent::Tick { at: self.wall(boot) });
+    pub fn tick(&mut self, sink: &mut impl EventSink) {
+        let Some(boot) = now_nanos(ClockId::CLOCK_BOOTTIME) else { return };
+        let at = self.wall(boot);
+        if let Some(wire) = &mut self.wire {
+            wire.tick(at, &mut self.opened);
+            self.tell_opened(sink);
         }
+        sink.accept(&CaptureEvent::Tick { at });
+    }
+
+    /// What the kernel half is to be told about sockets since the last call.
+    pub fn decisions(&mut self) -> impl Iterator<Item = (u64, Capture)> {
+        self.wire.iter_mut().flat_map(Wire::decisions)
+    }
+
+    /// What the wire path did, if there is one.
+    #[must_use]
+    pub fn wire_counts(&self) -> wire::Counts {
+        self.wire.as_ref().map_or_else(wire::Counts::default, |wire| wire.counts)
     }
 
     /// Decodes one record and hands on what it tells. Returns the process id if a program was
@@ -100,18 +131,25 @@ impl<E: Enricher> Live<E> {
     fn dispatch(&mut self, record: Record<'_>, sink: &mut impl EventSink) -> Option<u32> {
         match record {
             Record::Data { boot_ns, session, direction, offset, lost, bytes } => {
+                if self.is_told_by_wire(session) {
+                    return None;
+                }
                 self.name(session.pid, sink);
                 let at = self.wall(boot_ns);
                 sink.accept(&CaptureEvent::Data { at, session, direction, offset, lost, bytes });
             }
             Record::Socket { boot_ns, session, socket } => {
+                self.sockets.put(session, socket.cookie);
                 self.name(session.pid, sink);
-                sink.accept(&CaptureEvent::Socket { at: self.wall(boot_ns), session, socket });
+                let at = self.wall(boot_ns);
+                sink.accept(&CaptureEvent::Socket { at, session, socket, peer: None });
             }
             Record::Close { boot_ns, session, direction } => {
                 sink.accept(&CaptureEvent::Close { at: self.wall(boot_ns), session, direction });
             }
-            Record::Segment { .. } | Record::Secret { .. } | Record::Owner { .. } => {}
+            Record::Segment { .. } | Record::Secret { .. } | Record::Owner { .. } => {
+                self.wire(&record, sink);
+            }
             Record::Exec { pid, comm, path } => {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let executed = Known::Executed { comm: text(comm), path: text(path) };
@@ -126,6 +164,70 @@ impl<E: Enricher> Live<E> {
             }
         }
         None
+    }
+
+    /// Hands ciphertext, secrets and owners to the wire path.
+    fn wire(&mut self, record: &Record<'_>, sink: &mut impl EventSink) {
+        let to_wall = self.boot_to_wall;
+        let wall = |boot_ns: u64| Timestamp(boot_ns.saturating_add(to_wall));
+        let Some(wire) = &mut self.wire else { return };
+        match *record {
+            Record::Segment {
+                boot_ns,
+                received,
+                cookie,
+                source,
+                destination,
+                seq,
+                ack,
+                flags,
+                lost,
+                bytes,
+            } => {
+                let segment = Segment {
+                    at: wall(boot_ns),
+                    cookie,
+                    key: FlowKey { source: source.into(), destination: destination.into() },
+                    seq,
+                    ack,
+                    flags: Flags::from(flags),
+                    payload: bytes,
+                    wire_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(lost),
+                };
+                wire.segment(&Captured { segment, received }, &mut self.opened);
+            }
+            Record::Secret { boot_ns, pid, tid, kind, secret, context } => {
+                let origin = Origin { pid, tid };
+                let parts = (secret, context);
+                wire.secret(wall(boot_ns), origin, kind, parts, &mut self.opened);
+            }
+            Record::Owner { pid, socket, .. } => wire.owner(pid, &socket),
+            Record::Data { .. }
+            | Record::Socket { .. }
+            | Record::Close { .. }
+            | Record::Exec { .. }
+            | Record::Exit { .. } => {}
+        }
+        self.tell_opened(sink);
+    }
+
+    /// Hands on what the wire path opened.
+    fn tell_opened(&mut self, sink: &mut impl EventSink) {
+        for event in std::mem::take(&mut self.opened) {
+            if let CaptureEvent::Socket { session, peer, .. } = event {
+                self.name(session.pid, sink);
+                if let Some(peer) = peer {
+                    self.name(peer, sink);
+                }
+            }
+            sink.accept(&event.borrow());
+        }
+    }
+
+    /// Whether the wire path tells of the connection that a session of the call path is on.
+    fn is_told_by_wire(&mut self, session: SessionKey) -> bool {
+        let Some(wire) = &self.wire else { return false };
+        self.sockets.get(&session).is_some_and(|cookie| wire.tells_of(*cookie))
     }
 
     /// Tells the sink who `pid` is, once.

@@ -7,6 +7,7 @@ pub mod live;
 pub mod record;
 pub mod recorder;
 pub mod replay;
+pub mod wire;
 
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub enum CaptureEvent<B> {
         session: SessionKey,
         /// Its socket.
         socket: Socket,
+        /// The process at the other end, where that is on this host and known.
+        peer: Option<u32>,
     },
     /// A session ended, or one direction of it.
     Close {
@@ -92,7 +95,35 @@ impl CaptureEvent<&[u8]> {
                 let bytes = Bytes::copy_from_slice(bytes);
                 CaptureEvent::Data { at, session, direction, offset, lost, bytes }
             }
-            &Self::Socket { at, session, socket } => CaptureEvent::Socket { at, session, socket },
+            &Self::Socket { at, session, socket, peer } => {
+                CaptureEvent::Socket { at, session, socket, peer }
+            }
+            &Self::Close { at, session, direction } => {
+                CaptureEvent::Close { at, session, direction }
+            }
+            &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
+            &Self::Tick { at } => CaptureEvent::Tick { at },
+        }
+    }
+}
+
+impl CaptureEvent<Bytes> {
+    /// The event with its bytes borrowed, as sinks take it.
+    #[must_use]
+    pub fn borrow(&self) -> CaptureEvent<&[u8]> {
+        match self {
+            Self::Process(process) => CaptureEvent::Process(Arc::clone(process)),
+            Self::Data { at, session, direction, offset, lost, bytes } => CaptureEvent::Data {
+                at: *at,
+                session: *session,
+                direction: *direction,
+                offset: *offset,
+                lost: *lost,
+                bytes,
+            },
+            &Self::Socket { at, session, socket, peer } => {
+                CaptureEvent::Socket { at, session, socket, peer }
+            }
             &Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }

@@ -209,7 +209,7 @@ fn segment(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         destination: end(record.destination, record.destination_port),
         seq: record.seq,
         ack: record.ack,
-        flags: record.flags,
+        flags: u8::try_from(record.flags & 0xff).unwrap_or(0),
         lost: record.lost,
         bytes,
     })

@@ -183,6 +183,7 @@ mod tests {
                 at,
                 session,
                 socket: Socket { cookie, local, remote, netns },
+                peer: None,
             });
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });

@@ -70,12 +70,12 @@ pub fn processes() -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Whether a file is named like OpenSSL's libssl: `libssl.so.3`, or as Python wheels bundle it,
-/// `libssl-0123abcd.so.1.1`. NSS's `libssl3.so` is another library.
+/// Whether a file is named like one of OpenSSL's libraries: `libssl.so.3`, `libcrypto.so.3`, or as
+/// Python wheels bundle them, `libssl-0123abcd.so.1.1`. NSS's `libssl3.so` is another library.
 #[must_use]
 pub fn is_tls_library(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    name.strip_prefix("libssl").is_some_and(|rest| {
+    ["libssl", "libcrypto"].iter().filter_map(|library| name.strip_prefix(library)).any(|rest| {
         rest == ".so" || rest.starts_with(".so.") || (rest.starts_with('-') && rest.contains(".so"))
     })
 }

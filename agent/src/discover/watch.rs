@@ -21,7 +21,7 @@ use crate::{
     binary::{
         elf::{ElfError, exports},
         file::LibraryFile,
-        plan::{AttachPlan, NoPlan, OPENSSL, openssl},
+        plan::{AttachPlan, KEY_DERIVATION, NoPlan, OPENSSL, openssl, secrets},
     },
     discover::{maps, system},
     sandbox::{
@@ -182,8 +182,13 @@ impl Discoverer {
     }
 
     fn probe(&self, file: LibraryFile) -> Result<AttachPlan, Reason> {
-        let exports = exports(&file.read()?, &OPENSSL.map(|(name, _)| name))?;
-        let plan = openssl(&exports, self.return_probes_safe)?;
+        let wanted: Vec<_> =
+            OPENSSL.iter().map(|(name, _)| *name).chain([KEY_DERIVATION]).collect();
+        let exports = exports(&file.read()?, &wanted)?;
+        let plan = match secrets(&exports) {
+            Ok(plan) => plan,
+            Err(_) => openssl(&exports, self.return_probes_safe)?,
+        };
         let inode = file.inode;
         self.broker.attach(file.into_fd(), inode, plan.points())?;
         Ok(plan)

@@ -61,6 +61,8 @@ pub struct Connection {
     pub process: Arc<Process>,
     /// Addresses, once a socket was found beneath the session.
     pub socket: Option<Socket>,
+    /// The process at the other end, where that is on this host and known.
+    pub peer: Option<Arc<Process>>,
 }
 
 /// A TCP socket's addresses, seen from the observed process.

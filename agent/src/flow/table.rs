@@ -131,11 +131,12 @@ impl Table {
                     self.feed(session, Chunk { at, direction, payload }, out);
                 }
             }
-            CaptureEvent::Socket { at, session, socket } => {
+            CaptureEvent::Socket { at, session, socket, peer } => {
                 self.make_room(at, &session, out);
+                let peer = peer.map(|pid| self.process(pid));
                 let flow = self.flow(session, at);
-                let connection = Connection { socket: Some(socket), ..(*flow.connection).clone() };
-                flow.connection = Arc::new(connection);
+                let known = (*flow.connection).clone();
+                flow.connection = Arc::new(Connection { socket: Some(socket), peer, ..known });
             }
             CaptureEvent::Close { at, session, direction: Some(direction) } => {
                 self.feed(session, Chunk { at, direction, payload: Payload::End }, out);
@@ -172,17 +173,19 @@ impl Table {
         let flow = flows.get_or_insert_mut(session, || {
             counts.connections += 1;
             by_pid.entry(session.pid).or_default().insert(session);
-            let process = processes
-                .get(&session.pid)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Process::unknown(session.pid)));
+            let process = named(processes, session.pid);
             let older = process.started.is_none_or(|started| started < begun);
             let joined_late = older && at.since(begun) < OLD_CONNECTION_NANOS;
-            let connection = Connection { id: connection_id(session), process, socket: None };
+            let connection =
+                Connection { id: connection_id(session), process, socket: None, peer: None };
             Flow::new(connection, joined_late, at)
         });
         flow.last_seen = at;
         flow
+    }
+
+    fn process(&mut self, pid: u32) -> Arc<Process> {
+        named(&mut self.processes, pid)
     }
 
     /// Finishes the connection that was idle longest, if `session` is new and the table is full.
@@ -293,6 +296,11 @@ impl Flow {
     }
 }
 
+/// The process `pid` as it was named, or by its id alone.
+fn named(processes: &mut LruCache<u32, Arc<Process>>, pid: u32) -> Arc<Process> {
+    processes.get(&pid).cloned().unwrap_or_else(|| Arc::new(Process::unknown(pid)))
+}
+
 /// A name for the connection that a replay gives again: mixed from the session's parts, as the
 /// parts themselves are addresses within a process.
 fn connection_id(SessionKey { pid, object, generation }: SessionKey) -> u64 {
@@ -366,7 +374,7 @@ mod tests {
             &mut table,
             [
                 young(7),
-                CaptureEvent::Socket { at: at(1), session: key, socket },
+                CaptureEvent::Socket { at: at(1), session: key, socket, peer: None },
                 data(1, key, Direction::Inbound, 0, REQUEST),
                 data(1, key, Direction::Outbound, 0, RESPONSE),
             ],
