@@ -9,5 +9,6 @@ pub mod clock;
 pub mod flow;
 // 4 connections to exchanges
 pub mod http;
+pub mod http2;
 // 5 exchanges to observations
 pub mod identity;
