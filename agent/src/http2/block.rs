@@ -29,16 +29,16 @@ pub struct Block {
     /// Whether bytes were lost and nothing could be read.
     pub is_lost: bool,
     /// Which message it heads, if its pseudo-header fields tell.
-    pub heads: Option<Heads>,
+    pub heads: Option<Side>,
     cookie: Zeroizing<Vec<u8>>,
 }
 
-/// What a block is the head of.
+/// One of the two messages of an exchange, and the end that sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Heads {
-    /// A request.
+pub enum Side {
+    /// The request, from the client.
     Request,
-    /// A response.
+    /// The response, from the server.
     Response,
 }
 
@@ -88,11 +88,11 @@ impl Block {
             b":status" => {
                 let status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 self.status = Some(status.unwrap_or(0));
-                self.heads = Some(Heads::Response);
+                self.heads = Some(Side::Response);
                 return;
             }
             _ => return,
         }
-        self.heads = Some(Heads::Request);
+        self.heads = Some(Side::Request);
     }
 }

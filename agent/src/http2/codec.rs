@@ -9,11 +9,11 @@ use std::mem;
 use zeroize::Zeroizing;
 
 use super::{
-    block::{Block, Heads},
+    block::{Block, Side},
     deframe::{Deframer, HELD_MAX, Payload, Piece},
     frame::{END_HEADERS, END_STREAM, Frame, Head, Kind, Settings},
     hpack::{DecodeError, Decoder, SCRATCH_KEPT, TABLE_SIZE_MAX},
-    stream::{Body, Headers, Outlet, STREAMS_SIZE_MAX, Side, Streams},
+    stream::{Body, Headers, Outlet, STREAMS_SIZE_MAX, Streams},
 };
 use crate::{
     clock::Timestamp,
@@ -71,7 +71,7 @@ struct Half {
     open: Option<OpenBlock>,
     /// Whether frames were lost since the last request.
     is_lossy: bool,
-    /// Whether any of its bytes were missed: SETTINGS may have been among them.
+    /// Whether SETTINGS may have been missed.
     is_partial: bool,
     has_ended: bool,
 }
@@ -186,10 +186,10 @@ impl Connection {
     }
 
     /// Learns that what goes in `direction` is said by this end only, unless it is known better.
-    fn learn(&mut self, direction: Direction, said_by: Heads) {
+    fn learn(&mut self, direction: Direction, said_by: Side) {
         self.requests.get_or_insert(match said_by {
-            Heads::Request => direction,
-            Heads::Response => direction.reverse(),
+            Side::Request => direction,
+            Side::Response => direction.reverse(),
         });
     }
 
@@ -201,7 +201,7 @@ impl Connection {
         out: &mut Vec<Exchange>,
     ) {
         match piece {
-            Piece::Preface => self.learn(direction, Heads::Request),
+            Piece::Preface => self.learn(direction, Side::Request),
             Piece::Late => self.on_missed(direction),
             Piece::Derailed => self.on_derailed(direction, at),
             Piece::Frame(head, payload) => self.on_frame(direction, at, &head, &payload, out),
@@ -242,7 +242,7 @@ impl Connection {
             Frame::Headers(fragment) => self.on_fragment(direction, at, head, fragment, out),
             Frame::Continuation(fragment) => self.on_fragment(direction, at, head, fragment, out),
             Frame::PushPromise { fragment, .. } => {
-                self.learn(direction, Heads::Response);
+                self.learn(direction, Side::Response);
                 self.on_fragment(direction, at, head, fragment, out);
             }
             Frame::Settings(settings) => self.on_settings(direction, head, &settings),
@@ -268,9 +268,9 @@ impl Connection {
             return;
         }
         if settings.enable_connect_protocol.is_some() {
-            self.learn(direction, Heads::Response);
+            self.learn(direction, Side::Response);
         } else if settings.enable_push == Some(1) {
-            self.learn(direction, Heads::Request);
+            self.learn(direction, Side::Request);
         }
         if !self.half(direction).is_partial {
             self.half(direction.reverse()).deframer.permit(settings.max_frame_size);
@@ -365,6 +365,7 @@ impl Connection {
                 }
             }
             Kind::RstStream => self.on_reset(head.stream, out),
+            Kind::Settings => self.on_settings_lost(direction),
             _ => {}
         }
     }
@@ -393,7 +394,11 @@ impl Connection {
         half.decoder.forget();
         half.open = None;
         half.is_lossy = true;
-        half.is_partial = true;
+        self.on_settings_lost(direction);
+    }
+
+    fn on_settings_lost(&mut self, direction: Direction) {
+        self.half(direction).is_partial = true;
         self.half(direction.reverse()).deframer.permit_all();
     }
 }

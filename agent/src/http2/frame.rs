@@ -259,12 +259,10 @@ fn goaway(payload: &[u8]) -> Result<Frame<'_>, FrameError> {
     Ok(Frame::GoAway { last_stream: last_stream & STREAM_MASK, error })
 }
 
-/// The parameters that matter to an observer (RFC 9113 §6.5.2), the last value of each. Table
-/// sizes do not: the encoder's size updates are followed, and what it may use is bounded here.
+/// The parameters that matter to an observer (RFC 9113 §6.5.2), the last value of each.
+/// `SETTINGS_HEADER_TABLE_SIZE` does not: what an encoder makes of it, its blocks tell.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Settings {
-    /// `SETTINGS_HEADER_TABLE_SIZE`, in octets.
-    pub header_table_size: Option<u32>,
     /// `SETTINGS_ENABLE_PUSH`; a server may only say no.
     pub enable_push: Option<u32>,
     /// `SETTINGS_MAX_FRAME_SIZE`, in octets.
@@ -280,7 +278,6 @@ fn settings(payload: &[u8]) -> Settings {
     for &[i0, i1, v0, v1, v2, v3] in parameters {
         let value = Some(u32::from_be_bytes([v0, v1, v2, v3]));
         match u16::from_be_bytes([i0, i1]) {
-            0x1 => settings.header_table_size = value,
             0x2 => settings.enable_push = value,
             0x5 => settings.max_frame_size = value,
             0x8 => settings.enable_connect_protocol = value,

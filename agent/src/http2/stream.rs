@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::block::{Block, Heads};
+use super::block::{Block, Side};
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     http::message::{Exchange, Note, Request, Response, Role, Version},
@@ -29,9 +29,6 @@ pub const LINGER_NANOS: u64 = 60 * NANOS_PER_SEC;
 /// Ranges of streams whose requests were lost; beyond this the oldest is forgotten, and responses
 /// in it are left out.
 const LOST_RANGES_MAX: usize = 16;
-
-/// Which message of an exchange.
-pub use super::block::Heads as Side;
 
 /// A header block on its stream.
 pub struct Headers {
@@ -123,7 +120,7 @@ impl Streams {
             }
             return false;
         }
-        if headers.block.heads != Some(Heads::Request) && !headers.block.is_incomplete {
+        if headers.block.heads != Some(Side::Request) && !headers.block.is_incomplete {
             return false;
         }
         if after_loss {

@@ -5,7 +5,10 @@ use super::{
     CLIENT, END_HEADERS, END_STREAM, SERVER, Wire, block, check, data, frame, get, headers, ok,
     settings, texts,
 };
-use crate::http::message::{Response, Role};
+use crate::{
+    flow::chunk::Direction,
+    http::message::{Response, Role},
+};
 
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
@@ -206,9 +209,8 @@ fn grpc_calls_name_service_and_method_and_have_their_status_in_the_trailers() {
 #[test]
 fn the_role_is_told_by_the_preface() {
     let mut wire = Wire::default();
-    wire.feed(SERVER.reverse().reverse(), PREFACE);
-    wire.feed(SERVER, &[settings(), get(1, "/")].concat());
-    wire.feed(CLIENT, &[settings(), ok(1)].concat());
+    wire.feed(Direction::Inbound, &[PREFACE, &settings()[..], &get(1, "/")].concat());
+    wire.feed(Direction::Outbound, &[settings(), ok(1)].concat());
     assert_eq!(wire.out[0].role, Role::Server);
 }
 

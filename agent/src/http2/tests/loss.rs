@@ -218,6 +218,19 @@ fn trailers_after_a_lost_head_are_not_taken_for_one() {
     assert_eq!(wire.lines(), ["0: GET / +0 -> ? response_head_lost"]);
 }
 
+/// What the server permitted was lost, and larger frames were taken for nonsense.
+#[test]
+fn after_lost_settings_frames_of_any_size_make_sense() {
+    let mut wire = Wire::open();
+    let permit = frame(4, 0, 0, &[0, 5, 0, 1, 0, 0]);
+    wire.feed(SERVER, &permit[..10]);
+    wire.gap(SERVER, 5);
+    wire.feed(CLIENT, &headers(1, 0, &[(":method", "PUT"), (":path", "/")]));
+    wire.feed(CLIENT, &data(1, END_STREAM, 20_000));
+    wire.feed(SERVER, &ok(1));
+    assert_eq!(wire.lines(), ["0: PUT / +20000 -> 200 +0"]);
+}
+
 #[test]
 fn frames_that_stop_making_sense_are_a_loss() {
     let mut wire = Wire::open();

@@ -2,6 +2,7 @@
 
 mod connection;
 mod differential;
+mod frames;
 mod limits;
 mod loss;
 mod properties;

@@ -1,5 +1,7 @@
 //! What holds for any connection, any split, any interleaving and any bytes.
 
+use std::collections::VecDeque;
+
 use proptest::{
     prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, proptest},
     sample::Index,
@@ -7,7 +9,7 @@ use proptest::{
 
 use super::{
     super::{BUFFERED_MAX, Connection, detect::PREFACE},
-    CLIENT, END_HEADERS, END_STREAM, SERVER, data, frame, line, settings, texts,
+    CLIENT, END_HEADERS, END_STREAM, SERVER, block, data, frame, line, settings, texts,
 };
 use crate::{clock::Timestamp, flow::chunk::Direction, http::message::Exchange};
 
@@ -36,18 +38,50 @@ fn call() -> impl Strategy<Value = Call> {
         })
 }
 
+/// Indexes every field, `authorization` too, so that all depends on the table. It stays so small
+/// that nothing is evicted and an index takes one octet.
+#[derive(Default)]
+struct Encoder {
+    /// Newest first.
+    table: VecDeque<(String, String)>,
+}
+
+impl Encoder {
+    fn encode(&mut self, fields: &[(&str, &str)]) -> Vec<u8> {
+        fields.iter().flat_map(|(name, value)| self.encode_field(name, value)).collect()
+    }
+
+    fn encode_field(&mut self, name: &str, value: &str) -> Vec<u8> {
+        let find = |(n, v): &(String, String)| n == name && v == value;
+        if let Some(slot) = self.table.iter().position(find) {
+            return vec![0x80 | u8::try_from(62 + slot).unwrap()];
+        }
+        let name_index = self.table.iter().position(|(n, _)| n == name);
+        self.table.push_front((name.to_owned(), value.to_owned()));
+        let field = block(&[(name, value)]);
+        match name_index {
+            // An index of six bits takes a second octet from 63 on.
+            Some(0) => [&[0x40 | 62], &field[name.len() + 2..]].concat(),
+            Some(slot) => {
+                [&[0x7f, u8::try_from(slot - 1).unwrap()], &field[name.len() + 2..]].concat()
+            }
+            None => [&[0x40], &field[1..]].concat(),
+        }
+    }
+}
+
 /// Both directions of a connection that makes these calls; all begin before any body is sent.
 fn wire(calls: &[Call]) -> [Vec<u8>; 2] {
-    let mut encoders = [loona_hpack::Encoder::new(), loona_hpack::Encoder::new()];
+    let mut encoders = [Encoder::default(), Encoder::default()];
     let mut wire = [[PREFACE.as_slice(), &settings()].concat(), settings()];
     for (call, stream) in calls.iter().zip((1..).step_by(2)) {
         let request = [(":method", "POST"), (":path", &call.path), ("authorization", &call.token)];
         let flags = if call.upload.is_none() { END_STREAM } else { 0 };
-        let block = encode(&mut encoders[0], &request);
+        let block = encoders[0].encode(&request);
         wire[0].extend(cut(call.cut, flags, stream, &block));
         let response = [(":status", "200"), ("server", &call.path)];
         let flags = if call.download.is_none() { END_STREAM } else { 0 };
-        wire[1].extend(cut(call.cut, flags, stream, &encode(&mut encoders[1], &response)));
+        wire[1].extend(cut(call.cut, flags, stream, &encoders[1].encode(&response)));
     }
     for (call, stream) in calls.iter().zip((1..).step_by(2)) {
         wire[0].extend(call.upload.map(|len| data(stream, END_STREAM, len)).unwrap_or_default());
@@ -55,15 +89,11 @@ fn wire(calls: &[Call]) -> [Vec<u8>; 2] {
         let flags = if call.has_trailers { 0 } else { END_STREAM };
         wire[1].extend(data(stream, flags, len));
         if call.has_trailers {
-            let block = encode(&mut encoders[1], &[("grpc-status", "0")]);
+            let block = encoders[1].encode(&[("grpc-status", "0")]);
             wire[1].extend(cut(call.cut, END_STREAM, stream, &block));
         }
     }
     wire
-}
-
-fn encode(encoder: &mut loona_hpack::Encoder<'_>, fields: &[(&str, &str)]) -> Vec<u8> {
-    encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
 
 fn cut(at: Option<Index>, flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
