@@ -36,6 +36,9 @@ pub const BUFFERED_MAX: usize =
 pub struct Counters {
     /// Streams given up because too many were in flight, or they held too much.
     pub streams_evicted: u64,
+    /// Losses of requests that were forgotten, because there were too many: responses to those
+    /// are left out.
+    pub losses_forgotten: u64,
     /// Header blocks longer than [`BLOCK_MAX`].
     pub blocks_cut: u64,
     /// Header blocks whose fields exceed [`LIST_SIZE_MAX`](super::hpack::LIST_SIZE_MAX).
@@ -158,6 +161,7 @@ impl Connection {
     pub const fn counters(&self) -> Counters {
         Counters {
             streams_evicted: self.streams.evicted(),
+            losses_forgotten: self.streams.losses_forgotten(),
             tables_capped: self.inbound.decoder.capped() + self.outbound.decoder.capped(),
             ..self.counters
         }

@@ -98,6 +98,8 @@ pub struct Streams {
     unsure_since: Option<Timestamp>,
     /// How many streams were given up because there were too many.
     evicted: u64,
+    /// How many of `lost` were forgotten because there were too many.
+    losses_forgotten: u64,
 }
 
 /// Where exchanges go, and what they all have in common.
@@ -227,6 +229,12 @@ impl Streams {
         self.evicted
     }
 
+    /// How many losses of requests were forgotten because there were too many.
+    #[must_use]
+    pub const fn losses_forgotten(&self) -> u64 {
+        self.losses_forgotten
+    }
+
     fn open(&mut self, headers: Headers) {
         let id = headers.stream;
         let is_orphan = self.streams.contains_key(&id);
@@ -320,6 +328,7 @@ impl Streams {
     fn add_lost(&mut self, after: u32, before: u32) {
         if self.lost.len() >= LOST_RANGES_MAX {
             self.lost.remove(0);
+            self.losses_forgotten += 1;
         }
         self.lost.push((after, before));
     }

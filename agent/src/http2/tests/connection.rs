@@ -262,6 +262,10 @@ fn http2_is_told_by_its_preface_or_by_three_frames() {
     assert_eq!(looks_like_http2(b"PRI * HTTP/3.0\r\n"), Verdict::No);
     assert_eq!(looks_like_http2(&frames), Verdict::Yes);
     assert_eq!(looks_like_http2(&frames[..frames.len() - 9]), Verdict::NeedMore);
+    // A header block that begins like one counts for two.
+    let request = frame(1, END_STREAM | END_HEADERS, 9, b"\x82\x87\x84");
+    assert_eq!(looks_like_http2(&request), Verdict::NeedMore);
+    assert_eq!(looks_like_http2(&[request, ping].concat()), Verdict::Yes);
     for other in [
         &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\n\r\n",

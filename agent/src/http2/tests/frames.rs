@@ -1,6 +1,9 @@
 //! One frame at a time: RFC 9113 §6, type by type.
 
-use super::super::frame::{Frame, FrameError, HEAD_LEN, Head, Kind, Settings, data};
+use super::super::{
+    detect::{CHAIN_SPAN, Verdict, chain},
+    frame::{Frame, FrameError, HEAD_LEN, Head, Kind, Settings, data},
+};
 
 fn head(len: u8, kind: u8, flags: u8, stream: u32) -> Head {
     let [s0, s1, s2, s3] = stream.to_be_bytes();
@@ -48,6 +51,17 @@ fn lengths_and_streams_are_checked_by_type() {
         let head = head(len, kind, flags, stream);
         assert_eq!((head.is_valid(), head.is_plausible()), (is_valid, is_plausible), "{head:?}");
     }
+}
+
+/// Else the search for frames would never end.
+#[test]
+fn a_chain_is_found_or_refuted_within_its_span() {
+    let longest = [&[0, 0x40, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16_384]].concat();
+    let headers = [&[0, 0, 9, 1, 0x20, 0, 0, 0, 1][..], &[0; 6]].concat();
+    let bytes = [&longest[..], &longest, &headers].concat();
+    assert_eq!(bytes.len(), CHAIN_SPAN);
+    assert_eq!(chain(&bytes), Verdict::Yes);
+    assert_eq!(chain(&bytes[..CHAIN_SPAN - 1]), Verdict::NeedMore);
 }
 
 #[test]

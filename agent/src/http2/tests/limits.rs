@@ -110,6 +110,19 @@ fn a_header_frame_too_long_to_gather_is_a_lost_head() {
 }
 
 #[test]
+fn losses_beyond_a_limit_are_forgotten() {
+    let mut wire = Wire::open();
+    for at in 0..17 {
+        let request = get(stream(at), "/");
+        wire.feed(CLIENT, &request[..9]);
+        wire.gap(CLIENT, request.len() as u64 - 9);
+    }
+    wire.feed(SERVER, &[ok(1), ok(3)].concat());
+    assert_eq!(wire.lines(), ["1: ? -> 200 +0 request_head_lost"]);
+    assert_eq!(wire.connection.counters().losses_forgotten, 1);
+}
+
+#[test]
 fn a_frame_larger_than_permitted_is_a_derailment() {
     let mut wire = Wire::open();
     wire.feed(CLIENT, &frame(0, 0, 1, &[0; 16_385]));
