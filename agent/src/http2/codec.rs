@@ -60,6 +60,8 @@ pub struct Connection {
     outbound: Half,
     /// Which way requests go, once known.
     requests: Option<Direction>,
+    /// Whether the preface told that.
+    is_sure: bool,
     streams: Streams,
     counters: Counters,
     is_done: bool,
@@ -160,8 +162,8 @@ impl Connection {
     #[must_use]
     pub const fn counters(&self) -> Counters {
         Counters {
-            streams_evicted: self.streams.evicted(),
-            losses_forgotten: self.streams.losses_forgotten(),
+            streams_evicted: self.counters.streams_evicted + self.streams.evicted(),
+            losses_forgotten: self.counters.losses_forgotten + self.streams.losses_forgotten(),
             tables_capped: self.inbound.decoder.capped() + self.outbound.decoder.capped(),
             ..self.counters
         }
@@ -197,6 +199,19 @@ impl Connection {
         });
     }
 
+    /// What was learnt was wrong: frames within a body, say, were taken for the connection's own.
+    fn relearn(&mut self, direction: Direction, said_by: Side, out: &mut Vec<Exchange>) {
+        if let Some((streams, mut outlet)) = self.streams(out) {
+            streams.finish(&mut outlet);
+        }
+        self.counters = self.counters();
+        self.streams = Streams::default();
+        self.requests = None;
+        self.inbound.is_lossy = true;
+        self.outbound.is_lossy = true;
+        self.learn(direction, said_by);
+    }
+
     fn on_piece(
         &mut self,
         direction: Direction,
@@ -205,7 +220,10 @@ impl Connection {
         out: &mut Vec<Exchange>,
     ) {
         match piece {
-            Piece::Preface => self.learn(direction, Side::Request),
+            Piece::Preface => {
+                self.learn(direction, Side::Request);
+                self.is_sure = true;
+            }
             Piece::Late => self.on_missed(direction),
             Piece::Derailed => self.on_derailed(direction, at),
             Piece::Frame(head, payload) => self.on_frame(direction, at, &head, &payload, out),
@@ -333,12 +351,15 @@ impl Connection {
         }
         if let Some(heads) = block.heads {
             self.learn(direction, heads);
+            if self.side(direction) != Some(heads) {
+                self.counters.blocks_malformed += 1;
+                if self.is_sure {
+                    return;
+                }
+                self.relearn(direction, heads, out);
+            }
         }
         let side = self.side(direction);
-        if block.heads.is_some_and(|heads| Some(heads) != side) {
-            self.counters.blocks_malformed += 1;
-            return;
-        }
         let OpenBlock { stream, is_end, started, .. } = *open;
         let headers = Headers { stream, block, is_end, started, ended: at };
         let is_after_loss = self.half(direction).is_lossy;

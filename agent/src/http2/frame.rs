@@ -108,8 +108,8 @@ impl Head {
     pub fn is_valid(&self) -> bool {
         let on_stream = self.stream != 0;
         match self.kind {
-            Kind::Data | Kind::Headers | Kind::Continuation => on_stream,
-            Kind::Priority => on_stream && self.len == 5,
+            // A wrong length of PRIORITY is the stream's error, not the connection's (§6.3).
+            Kind::Data | Kind::Headers | Kind::Priority | Kind::Continuation => on_stream,
             Kind::RstStream => on_stream && self.len == 4,
             Kind::Settings => {
                 !on_stream && self.len.is_multiple_of(6) && (!self.has(ACK) || self.len == 0)
@@ -136,16 +136,16 @@ impl Head {
             Kind::Priority | Kind::RstStream | Kind::GoAway | Kind::WindowUpdate => 0,
             Kind::Unknown(_) => return false,
         };
-        let is_pointless = self.len == 0
-            && match self.kind {
-                Kind::Data => !self.has(END_STREAM),
-                Kind::Headers => true,
-                _ => false,
-            };
+        let is_odd_length = match self.kind {
+            Kind::Data => self.len == 0 && !self.has(END_STREAM),
+            Kind::Headers => self.len == 0,
+            Kind::Priority => self.len != 5,
+            _ => false,
+        };
         self.is_valid()
             && (self.stream == 0 || self.stream % 2 == 1)
             && !self.reserved
-            && !is_pointless
+            && !is_odd_length
             && self.flags & !flags == 0
             && self.len <= DEFAULT_MAX_FRAME
     }

@@ -30,7 +30,7 @@ fn lengths_and_streams_are_checked_by_type() {
         (5, 1, 0x2d, 1, true, true),
         (5, 1, 0x40, 1, true, false),
         (5, 2, 0, 1, true, true),
-        (4, 2, 0, 1, false, false),
+        (4, 2, 0, 1, true, false),
         (4, 3, 0, 1, true, true),
         (4, 3, 0, 0, false, false),
         (12, 4, 0, 0, true, true),

@@ -56,6 +56,19 @@ fn who_joins_late_learns_the_role_from_either_end() {
 }
 
 #[test]
+fn who_learnt_the_wrong_role_from_a_body_learns_the_right_one() {
+    let mut wire = Wire::default();
+    // The body is itself a server's direction of HTTP/2.
+    wire.feed(CLIENT, &[ok(7), ping(), ping()].concat());
+    wire.feed(CLIENT, &[get(9, "/"), get(11, "/")].concat());
+    wire.feed(SERVER, &[ok(9), ok(11), ping()].concat());
+    let roles: Vec<_> = wire.out.iter().map(|exchange| exchange.role).collect();
+    assert_eq!(roles, [Role::Server, Role::Client, Role::Client]);
+    let lines = wire.lines();
+    assert_eq!(lines[1..], ["4: GET / +0 -> 200 +0", "5: GET / +0 -> 200 +0"]);
+}
+
+#[test]
 fn a_response_whose_request_was_before_waits_until_that_is_certain() {
     let mut wire = Wire::default();
     wire.feed(SERVER, &[ok(7), ping(), ping()].concat());
