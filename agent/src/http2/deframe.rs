@@ -20,8 +20,8 @@ use crate::clock::Timestamp;
 /// a header block longer than that exceeds what servers accept.
 pub const PAYLOAD_MAX: usize = 64 * 1024;
 
-/// Most that a deframer holds, in octets: a payload, or what a chain of frames is sought in, with
-/// as much in front that has been passed over but not yet moved out of the way.
+/// Most that a deframer holds, in octets: a payload, or what a chain of frames is sought in, behind
+/// octets that were passed over and are not yet moved out of the way.
 pub const HELD_MAX: usize =
     CHAIN_SPAN + if PAYLOAD_MAX > CHAIN_SPAN { PAYLOAD_MAX } else { CHAIN_SPAN };
 

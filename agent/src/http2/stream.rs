@@ -115,14 +115,17 @@ impl Streams {
     /// whether it is a request's head.
     pub fn on_request(&mut self, headers: Headers, after_loss: bool, out: &mut Outlet<'_>) -> bool {
         let id = headers.stream;
-        if id <= self.last_request {
-            // Trailers, which say nothing that matters here, or a stream reported before.
+        let has_request = self.streams.get(&id).is_some_and(|stream| stream.request.is_some());
+        let is_head = headers.block.heads == Some(Side::Request) && !has_request;
+        // A head on an earlier stream proves that what seemed to be a later request was none. Any
+        // other block there is trailers, which say nothing that matters here.
+        if id <= self.last_request && !is_head {
             if headers.is_end {
                 self.on_end(Side::Request, id, headers.ended, out);
             }
             return false;
         }
-        if headers.block.heads != Some(Side::Request) && !headers.block.is_incomplete {
+        if !is_head && !headers.block.is_incomplete {
             return false;
         }
         if after_loss {

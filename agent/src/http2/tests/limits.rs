@@ -1,7 +1,7 @@
 //! What floods cost: each limit is kept, counted, and noted on what it concerns.
 
 use super::{
-    super::{BLOCK_MAX, STREAMS_MAX, STREAMS_SIZE_MAX},
+    super::{BLOCK_MAX, STREAMS_MAX, STREAMS_SIZE_MAX, deframe::HELD_MAX},
     CLIENT, END_HEADERS, END_STREAM, SERVER, Wire, block, frame, get, headers, ok,
 };
 use crate::http::message::Note;
@@ -107,6 +107,20 @@ fn a_header_frame_too_long_to_gather_is_a_lost_head() {
     wire.feed(SERVER, &[super::settings(), ok(1)].concat());
     assert_eq!(wire.lines(), ["0: ? -> 200 +0 request_head_lost"]);
     assert_eq!(wire.connection.counters().frames_damaged, 1);
+}
+
+#[test]
+fn frames_are_sought_without_keeping_what_was_searched() {
+    let mut wire = Wire::open();
+    let idle = wire.connection.buffered();
+    wire.gap(CLIENT, 1);
+    // Each ninth octet may be where a long frame begins.
+    let junk: Vec<u8> = [0, 0x3f, 0, 0, 0, 0, 0, 0, 1].repeat(20_000);
+    wire.feed(CLIENT, &junk);
+    for piece in junk.chunks(1500) {
+        wire.feed(CLIENT, piece);
+        assert!(wire.connection.buffered() <= idle + HELD_MAX);
+    }
 }
 
 #[test]

@@ -231,6 +231,26 @@ fn trailers_after_a_lost_head_are_not_taken_for_one() {
     assert_eq!(wire.lines(), ["0: GET / +0 -> ? response_head_lost"]);
 }
 
+/// All requests after it were taken for ones that had been reported.
+#[test]
+fn a_request_within_a_body_does_not_hide_later_ones() {
+    let mut wire = Wire::open();
+    wire.feed(CLIENT, &get(1, "/a"));
+    wire.gap(CLIENT, 100);
+    wire.feed(CLIENT, &[get(0x7fff_fff1, "/false"), ping(), ping()].concat());
+    wire.feed(CLIENT, &[get(5, "/b"), get(7, "/c")].concat());
+    wire.feed(SERVER, &[ok(1), ok(3), ok(5), ok(7)].concat());
+    assert_eq!(
+        wire.lines(),
+        [
+            "0: GET /a +0 -> 200 +0",
+            "1: ? -> 200 +0 request_head_lost",
+            "2: GET /b +0 -> 200 +0",
+            "3: GET /c +0 -> 200 +0",
+        ]
+    );
+}
+
 /// What the server permitted was lost, and larger frames were taken for nonsense.
 #[test]
 fn after_lost_settings_frames_of_any_size_make_sense() {
