@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     block::{Block, Side},
     deframe::{Deframer, HELD_MAX, Payload, Piece},
-    frame::{END_HEADERS, END_STREAM, Frame, Head, Kind, Settings},
+    frame::{ACK, END_HEADERS, END_STREAM, Frame, Head, Kind, Settings},
     hpack::{DecodeError, Decoder, SCRATCH_KEPT, TABLE_SIZE_MAX},
     stream::{Body, Headers, Outlet, STREAMS_SIZE_MAX, Streams},
 };
@@ -286,7 +286,7 @@ impl Connection {
     }
 
     fn on_settings(&mut self, direction: Direction, head: &Head, settings: &Settings) {
-        if head.has(super::frame::ACK) {
+        if head.has(ACK) {
             return;
         }
         if settings.enable_connect_protocol.is_some() {

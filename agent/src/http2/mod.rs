@@ -7,20 +7,26 @@
 //! - Bodies are counted, not stored. All that is stored has a named limit, and passing it is
 //!   counted: [`Counters`].
 //! - The result does not depend on how the bytes were split or how the directions interleave,
-//!   except where a stream is reset or the connection ends.
+//!   except where a stream is reset or refused, or who speaks first tells who is the client.
 //!
 //! [`Exchange`]: crate::http::message::Exchange
 
-mod block;
-mod codec;
+// bytes to frames
 mod deframe;
 mod detect;
 mod frame;
+
+// frames to fields
+mod block;
 pub mod hpack;
+
+// fields to exchanges
+mod codec;
 mod stream;
+
 #[cfg(test)]
 mod tests;
 
 pub use codec::{BLOCK_MAX, BUFFERED_MAX, Connection, Counters};
-pub use detect::{Verdict, looks_like_http2};
+pub use detect::{CHAIN_SPAN, Verdict, looks_like_http2};
 pub use stream::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};
