@@ -28,6 +28,7 @@ pub mod wire;
 // 4 connections to exchanges
 pub mod http;
 pub mod http1;
+pub mod http2;
 // 5 exchanges to observations
 pub mod identity;
 pub mod observation;

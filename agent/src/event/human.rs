@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     event::model::{Event, Process},
+    http::message::Note,
     text::printable,
     token::TokenState,
 };
@@ -86,7 +87,8 @@ fn who(event: &Event) -> String {
 
 fn head_seen(event: &Event) -> bool {
     let asked = event.http.as_ref().is_some_and(|http| http.method.is_some());
-    asked && !event.observation.notes.iter().any(|note| note == "request_head_lost")
+    let unsure = [Note::RequestHeadLost, Note::HeadersIncomplete].map(Note::as_str);
+    asked && !event.observation.notes.iter().any(|note| unsure.contains(&note.as_str()))
 }
 
 fn what(event: &Event) -> String {

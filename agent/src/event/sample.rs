@@ -45,6 +45,7 @@ pub(crate) fn exchange(
         status,
         version: Version::Http11,
         fields: Fields::default(),
+        trailers: Fields::default(),
         body_bytes: 345,
         started: START.plus(2_000_000),
         ended: START.plus(2_500_000),
@@ -69,7 +70,7 @@ pub(crate) fn connection(role: Role) -> Connection {
         cgroup: Some(format!("/system.slice/{comm}.service")),
     };
     let socket = Socket { cookie: 1, local, remote, netns: 0 };
-    Connection { id: 0xc0de, process: Arc::new(process), socket: Some(socket) }
+    Connection { id: 0xc0de, process: Arc::new(process), socket: Some(socket), peer: None }
 }
 
 pub(crate) fn observe(

@@ -116,6 +116,19 @@ impl Fields {
         self.spans.len()
     }
 
+    /// Memory that the fields take, in octets.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let spans = self.spans.len().saturating_mul(size_of::<Span>());
+        self.raw.len().saturating_add(spans)
+    }
+
+    /// Whether the `content-type` is gRPC's: `application/grpc`, or that with a suffix.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.first("content-type").is_some_and(|value| value.starts_with(b"application/grpc"))
+    }
+
     /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -132,9 +145,11 @@ impl fmt::Debug for Fields {
 /// A request's head (RFC 9110 §9) and the length of its body.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Request {
-    /// Method, byte for byte: methods are case-sensitive (RFC 9110 §9.1).
+    /// Method, byte for byte: methods are case-sensitive (RFC 9110 §9.1). Empty if
+    /// [`Note::HeadersIncomplete`] concerns it.
     pub method: String,
-    /// Request target as sent (RFC 9112 §3.2); for HTTP/2 the `:path`. May hold credentials.
+    /// Request target as sent (RFC 9112 §3.2); for HTTP/2 the `:path`, or the `:authority` of a
+    /// plain CONNECT. Empty if [`Note::HeadersIncomplete`] concerns it. May hold credentials.
     pub target: Zeroizing<String>,
     /// Protocol version.
     pub version: Version,
@@ -146,6 +161,15 @@ pub struct Request {
     pub started: Timestamp,
     /// When the last byte of the message was captured.
     pub ended: Timestamp,
+}
+
+impl Request {
+    /// Service and method of a gRPC call, which its path is made of: `/package.Service/Method`.
+    #[must_use]
+    pub fn grpc(&self) -> Option<(&str, &str)> {
+        let path = self.target.strip_prefix('/').filter(|_| self.fields.is_grpc())?;
+        path.split_once('/')
+    }
 }
 
 impl fmt::Debug for Request {
@@ -162,18 +186,30 @@ impl fmt::Debug for Request {
 /// A final response's head (RFC 9110 §15) and the length of its body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Response {
-    /// Status code, 200 to 999, or 101.
+    /// Status code, 200 to 999, or 101. 0 if [`Note::ResponseHeadersIncomplete`] concerns it.
     pub status: u16,
     /// Protocol version.
     pub version: Version,
     /// Header fields.
     pub fields: Fields,
+    /// Trailer fields (RFC 9110 §6.5).
+    pub trailers: Fields,
     /// Body bytes seen or known, after transfer coding is removed.
     pub body_bytes: u64,
     /// When the first byte of the head was captured.
     pub started: Timestamp,
     /// When the last byte of the message was captured.
     pub ended: Timestamp,
+}
+
+impl Response {
+    /// Status of a gRPC call: in the trailers, or in the head of a response that has no message.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u32> {
+        let status =
+            self.trailers.first("grpc-status").or_else(|| self.fields.first("grpc-status"));
+        std::str::from_utf8(status?).ok()?.parse().ok()
+    }
 }
 
 /// A request and the response to it.
@@ -196,10 +232,15 @@ pub struct Exchange {
 pub enum Note {
     /// Bytes of the request's head are missing: nothing may be said to be absent from it.
     RequestHeadLost,
+    /// Fields of the request's head could not be decoded, since compression state from before is
+    /// missing, or they exceeded a limit: nothing may be said to be absent from it.
+    HeadersIncomplete,
     /// Bytes of the request's body are missing.
     RequestBodyLost,
     /// Bytes of the response's head are missing.
     ResponseHeadLost,
+    /// Fields of the response's head or trailers could not be decoded, as above.
+    ResponseHeadersIncomplete,
     /// Bytes of the response's body are missing.
     ResponseBodyLost,
     /// The connection ended, or was given up, before the exchange did.
@@ -216,8 +257,10 @@ impl Note {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RequestHeadLost => "request_head_lost",
+            Self::HeadersIncomplete => "headers_incomplete",
             Self::RequestBodyLost => "request_body_lost",
             Self::ResponseHeadLost => "response_head_lost",
+            Self::ResponseHeadersIncomplete => "response_headers_incomplete",
             Self::ResponseBodyLost => "response_body_lost",
             Self::Unfinished => "unfinished",
             Self::AmbiguousFraming => "ambiguous_framing",

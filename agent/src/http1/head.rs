@@ -316,8 +316,15 @@ fn response(
     let version = version(raw.version?)?;
     let fields = fields(raw.headers);
     let (coding, ambiguous) = Coding::declared(&fields, version);
-    let message =
-        Response { status: raw.code?, version, fields, body_bytes: 0, started, ended: started };
+    let message = Response {
+        status: raw.code?,
+        version,
+        fields,
+        trailers: Fields::default(),
+        body_bytes: 0,
+        started,
+        ended: started,
+    };
     Some(Parsed { message, coding, ambiguous, len: head.len() })
 }
 

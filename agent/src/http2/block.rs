@@ -1,0 +1,98 @@
+//! Header blocks to the parts of a message (RFC 9113 §8.2 and §8.3).
+//!
+//! In: a whole header block. Out: pseudo-header fields apart, and [`Fields`] as the other protocol
+//! versions have them:
+//! - `:authority` stands in front as `host`. A `host` field with the same value is dropped, one
+//!   with another value follows it; §8.3.1 says that the former counts.
+//! - Crumbs of `cookie` are joined with `; ` (§8.2.3) and stand last.
+//! - `:protocol` of an extended CONNECT (RFC 8441) becomes `upgrade`, which HTTP/2 does not have
+//!   otherwise.
+
+use zeroize::Zeroizing;
+
+use super::hpack::{DecodeError, Decoder, Field};
+use crate::http::message::Fields;
+
+/// What a header block says.
+#[derive(Default)]
+pub struct Block {
+    /// `:method`
+    pub method: Option<String>,
+    /// `:path`
+    pub path: Option<Zeroizing<String>>,
+    /// `:status`; 0 if it is there but not known, or no number.
+    pub status: Option<u16>,
+    /// Fields other than pseudo-header fields.
+    pub fields: Fields,
+    /// Whether there are fields, or may be some, that are not known.
+    pub is_incomplete: bool,
+    /// Whether bytes were lost and nothing could be read.
+    pub is_lost: bool,
+    /// Which message it heads, if its pseudo-header fields tell.
+    pub heads: Option<Side>,
+    cookie: Zeroizing<Vec<u8>>,
+}
+
+/// One of the two messages of an exchange, and the end that sends it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// The request, from the client.
+    Request,
+    /// The response, from the server.
+    Response,
+}
+
+impl Block {
+    /// Decodes a block. It holds what could be read even if there is an error.
+    pub fn decode(decoder: &mut Decoder, octets: &[u8]) -> (Self, Result<(), DecodeError>) {
+        let mut block = Self::default();
+        let outcome = decoder.decode(octets, &mut |field| block.add(field));
+        block.is_incomplete |= outcome.is_err();
+        if !block.cookie.is_empty() {
+            block.fields.push(b"cookie", &block.cookie);
+        }
+        (block, outcome)
+    }
+
+    /// Notes that bytes of the block were lost, beyond those that it was decoded from.
+    pub fn lose(&mut self) {
+        self.is_incomplete = true;
+        self.is_lost = self.heads.is_none() && self.fields.is_empty();
+    }
+
+    fn add(&mut self, field: Field<'_>) {
+        let (Some(name), Some(value)) = (field.name, field.value) else {
+            self.is_incomplete = true;
+            return;
+        };
+        if name.starts_with(b":") {
+            self.add_pseudo(name, value);
+        } else if name == b"cookie" {
+            if !self.cookie.is_empty() {
+                self.cookie.extend_from_slice(b"; ");
+            }
+            self.cookie.extend_from_slice(value);
+        } else if name != b"host" || self.fields.first("host") != Some(value) {
+            self.fields.push(name, value);
+        }
+    }
+
+    fn add_pseudo(&mut self, name: &[u8], value: &[u8]) {
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match name {
+            b":method" => self.method = Some(text()),
+            b":path" => self.path = Some(Zeroizing::new(text())),
+            b":authority" => self.fields.push(b"host", value),
+            b":protocol" => self.fields.push(b"upgrade", value),
+            b":scheme" => {}
+            b":status" => {
+                let status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                self.status = Some(status.unwrap_or(0));
+                self.heads = Some(Side::Response);
+                return;
+            }
+            _ => return,
+        }
+        self.heads = Some(Side::Request);
+    }
+}

@@ -1,0 +1,170 @@
+//! The Huffman code of string literals (RFC 7541 §5.2, appendix B).
+//!
+//! In: encoded octets. Out: the string, appended to the caller's buffer. The code is canonical:
+//! code words of one length are consecutive and ordered by symbol, shorter ones before longer
+//! ones. So the 257 lengths are the whole code, and every table below is computed from them.
+
+use thiserror::Error;
+
+/// Lengths in bits of the code words of symbols 0 to 256; 256 is EOS (RFC 7541 appendix B).
+const LENGTHS: [u8; 257] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,
+    28, 28, 28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5,
+    5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6, 15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6,
+    6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22,
+    23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22,
+    21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20,
+    22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19,
+    21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22,
+    22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
+];
+
+/// Words up to this length are found by one look-up: it covers all that texts are made of.
+const SHORT_BITS: u32 = 10;
+/// The longest code word, in bits.
+const LONGEST: usize = 30;
+const EOS: u16 = 256;
+
+/// What a look-up by the next [`SHORT_BITS`] bits gives; a length of 0 stands for a longer word.
+#[derive(Clone, Copy)]
+struct Short {
+    symbol: u8,
+    len: u8,
+}
+
+/// The code words of one length.
+#[derive(Clone, Copy)]
+struct Row {
+    /// The first word.
+    first: u32,
+    /// One past the last word, shifted to the top of 32 bits. Grows with the length.
+    end: u64,
+    /// Where the symbol of the first word stands in [`Tables::symbols`].
+    offset: u32,
+}
+
+struct Tables {
+    short: [Short; 1 << SHORT_BITS],
+    rows: [Row; LONGEST + 1],
+    /// Symbols in the order of their code words.
+    symbols: [u16; LENGTHS.len()],
+}
+
+static TABLES: Tables = tables();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler only, where an index out of bounds is a build error"
+)]
+const fn tables() -> Tables {
+    let mut tables = Tables {
+        short: [Short { symbol: 0, len: 0 }; 1 << SHORT_BITS],
+        rows: [Row { first: 0, end: 0, offset: 0 }; LONGEST + 1],
+        symbols: [0; LENGTHS.len()],
+    };
+    let (mut code, mut rank, mut len) = (0_u32, 0, 1);
+    while len <= LONGEST {
+        code <<= 1;
+        tables.rows[len].first = code;
+        tables.rows[len].offset = rank as u32;
+        let mut symbol = 0;
+        while symbol < LENGTHS.len() {
+            if LENGTHS[symbol] as usize == len {
+                fill_short(&mut tables.short, symbol as u8, len as u32, code);
+                tables.symbols[rank] = symbol as u16;
+                rank += 1;
+                code += 1;
+            }
+            symbol += 1;
+        }
+        tables.rows[len].end = (code as u64) << (32 - len);
+        len += 1;
+    }
+    tables
+}
+
+/// Enters a word under every value that begins with it.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler only, where an index out of bounds is a build error"
+)]
+const fn fill_short(short: &mut [Short; 1 << SHORT_BITS], symbol: u8, len: u32, code: u32) {
+    if len > SHORT_BITS {
+        return;
+    }
+    let free = SHORT_BITS - len;
+    let mut tail = 0;
+    while tail < 1 << free {
+        short[((code << free) | tail) as usize] = Short { symbol, len: len as u8 };
+        tail += 1;
+    }
+}
+
+/// Why a string is not Huffman-coded text (RFC 7541 §5.2).
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum HuffmanError {
+    /// The EOS symbol occurs in the string.
+    #[error("Huffman string contains EOS")]
+    Eos,
+    /// What follows the last symbol is not up to seven bits of ones.
+    #[error("Huffman string has invalid padding")]
+    Padding,
+}
+
+/// Appends the text of `input` to `out`: at most 8/5 of its length, the shortest word being five
+/// bits long.
+///
+/// # Errors
+/// If EOS occurs, or the padding is longer than seven bits or not all ones. What was decoded
+/// until then stays in `out`.
+pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), HuffmanError> {
+    out.reserve(input.len().saturating_mul(8) / 5);
+    let mut input = input.iter();
+    // The bits not yet decoded stand at the top of `bits`; there are `count` of them.
+    let (mut bits, mut count) = (0_u64, 0_u32);
+    loop {
+        while count < 56 {
+            let Some(octet) = input.next() else { break };
+            bits |= u64::from(*octet) << (56 - count);
+            count += 8;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        // Past the end stand ones, the beginning of EOS, so that padding completes no symbol.
+        let window = ((bits | (u64::MAX >> count)) >> 32) as u32;
+        let (symbol, len) = word(window);
+        if len > count {
+            return if count < 8 && window == u32::MAX {
+                Ok(())
+            } else {
+                Err(HuffmanError::Padding)
+            };
+        }
+        out.push(u8::try_from(symbol).map_err(|_| HuffmanError::Eos)?);
+        bits <<= len;
+        count -= len;
+    }
+}
+
+/// The symbol whose code word begins `window`, and the word's length in bits.
+fn word(window: u32) -> (u16, u32) {
+    match TABLES.short.get((window >> (32 - SHORT_BITS)) as usize) {
+        Some(Short { symbol, len }) if *len > 0 => (u16::from(*symbol), u32::from(*len)),
+        _ => long_word(window),
+    }
+}
+
+fn long_word(window: u32) -> (u16, u32) {
+    let rows = TABLES.rows.iter().zip(0_u32..).skip(SHORT_BITS as usize + 1);
+    for (row, len) in rows {
+        if u64::from(window) < row.end {
+            let rank = (window >> (32 - len)).wrapping_sub(row.first).wrapping_add(row.offset);
+            return (TABLES.symbols.get(rank as usize).copied().unwrap_or(EOS), len);
+        }
+    }
+    (EOS, 30)
+}
