@@ -19,8 +19,8 @@ use lru::LruCache;
 
 use crate::{
     binary::{
-        elf::{ElfError, exports},
-        file::LibraryFile,
+        elf::{ElfError, Library},
+        file::{LibraryFile, MAX_LIBRARY},
         plan::{AttachPlan, NoPlan, OPENSSL, openssl},
     },
     discover::{maps, system},
@@ -182,8 +182,9 @@ impl Discoverer {
     }
 
     fn probe(&self, file: LibraryFile) -> Result<AttachPlan, Reason> {
-        let exports = exports(&file.read()?, &OPENSSL.map(|(name, _)| name))?;
-        let plan = openssl(&exports, self.return_probes_safe)?;
+        let bytes = file.read(MAX_LIBRARY)?;
+        let library = Library::parse(&bytes, &OPENSSL.map(|(name, _)| name))?;
+        let plan = openssl(&library, self.return_probes_safe)?;
         let inode = file.inode;
         self.broker.attach(file.into_fd(), inode, plan.points())?;
         Ok(plan)
