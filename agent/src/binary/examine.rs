@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::binary::{
     elf::{ElfError, Library},
     keysite::{self, KeyStep, NoKeySite},
-    plan::{self, AttachPlan, NoPlan},
+    plan::{self, AttachPlan, NoPlan, Step},
     site::Site,
 };
 
@@ -35,7 +35,7 @@ pub struct Examination {
     pub build_id: Option<String>,
     /// Which library.
     pub holds: Holds,
-    /// The library's text about its version, where the file has it: libcrypto has, libssl has not.
+    /// The library's text about its version, where the file has it: libssl 3 has not.
     pub version: Option<String>,
     /// Probes of the functions that read and write, or why there are none.
     #[serde(serialize_with = "outcome")]
@@ -102,9 +102,9 @@ impl fmt::Display for Examination {
             Err(why) => writeln!(f, "  call path  none: {why}")?,
             Ok(plan) => {
                 writeln!(f, "  call path  {} probes", plan.steps.len())?;
-                for step in &plan.steps {
-                    site(f, step.function, step.program.name(), &step.site)?;
-                    writeln!(f, "      function   {}", step.choice)?;
+                let together = |one: &Step, next: &Step| one.site == next.site;
+                for steps in plan.steps.chunk_by(together) {
+                    place(f, steps)?;
                 }
             }
         }
@@ -112,16 +112,24 @@ impl fmt::Display for Examination {
             Err(why) => writeln!(f, "  key site   none: {why}"),
             Ok(KeyStep { function, program: _, site: at }) => {
                 writeln!(f, "  key site   1 probe")?;
-                site(f, function, "entry", at)
+                site(f, function, at, "entry")
             }
         }
     }
 }
 
-fn site(f: &mut fmt::Formatter<'_>, function: &str, program: &str, site: &Site) -> fmt::Result {
+/// Probes that share a place.
+fn place(f: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
+    let Some(Step { function, site: at, choice, .. }) = steps.first() else { return Ok(()) };
+    let programs: Vec<_> = steps.iter().map(|step| step.program.name()).collect();
+    site(f, function, at, &programs.join(" and "))?;
+    writeln!(f, "      function   {choice}")
+}
+
+fn site(f: &mut fmt::Formatter<'_>, function: &str, site: &Site, programs: &str) -> fmt::Result {
     let Site { offset, distance, instruction, cost, reason } = site;
-    writeln!(f, "    {function}+{distance:#x} (file offset {offset:#x}), {program}")?;
-    writeln!(f, "      at         {instruction}: {cost}")?;
+    writeln!(f, "    {function}+{distance:#x}, file offset {offset:#x}: {programs}")?;
+    writeln!(f, "      cost       {cost} ({instruction})")?;
     writeln!(f, "      place      {reason}")
 }
 

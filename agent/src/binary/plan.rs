@@ -56,7 +56,7 @@ pub enum Choice {
     #[error("every exported function of its kind calls it, and filter BIOs do")]
     Internal,
     /// It is exported, and the function behind it is not certain.
-    #[error("exported; what is behind it is not certain, as {0}")]
+    #[error("exported; what is behind it is not certain: {0}")]
     Exported(NoInternal),
     /// Its call ends a session, or a direction of one.
     #[error("it ends sessions")]

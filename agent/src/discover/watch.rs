@@ -23,7 +23,10 @@ use crate::{
         file::{LibraryFile, MAX_LIBRARY},
         plan::{AttachPlan, NoPlan, OPENSSL, openssl},
     },
-    discover::{maps, system},
+    discover::{
+        maps::{self, is_tls_library},
+        system,
+    },
     sandbox::{
         broker::Handle,
         protocol::{Inode, Refusal},
@@ -149,7 +152,7 @@ impl Discoverer {
 
     fn scan_process(&mut self, pid: u32) {
         // A process that is gone, or a kernel thread, has nothing to find.
-        for mapping in maps::of_process(pid).unwrap_or_default() {
+        for mapping in maps::of_process(pid, is_tls_library).unwrap_or_default() {
             if self.seen.get(&mapping.file).is_none() {
                 self.examine(&mapping.path, maps::open(pid, &mapping));
                 self.seen.put(mapping.file, ());
