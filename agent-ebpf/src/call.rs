@@ -120,9 +120,23 @@ pub fn closed(ctx: &ProbeContext, way: Way) -> u32 {
     };
     if way == Way::Both {
         let _ = SESSIONS.remove(key);
+        if is_inside(pid_tgid, object) {
+            // SAFETY: a helper without arguments.
+            remember_session(pid_tgid, object, unsafe { bpf_ktime_get_boot_ns() });
+        }
     }
     emit::close(pid_tgid, Session { object, generation }, way);
     0
+}
+
+/// Whether the thread is inside a TLS call on `object`. A first read or write makes the handshake,
+/// which begins by clearing the object: what the same call then moves belongs to a new session.
+#[inline(always)]
+fn is_inside(pid_tgid: u64, object: u64) -> bool {
+    // SAFETY: values are copied at once; only this thread writes these keys.
+    let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return false };
+    // SAFETY: as above.
+    unsafe { CALLS.get(CallKey { pid_tgid, stack }) }.is_some_and(|call| call.object == object)
 }
 
 /// Key of the session `object` of the process in `pid_tgid`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Audits OAuth 2.0 API access on this host, from the plaintext of its TLS connections.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Show(Show),
     /// Tell what this kernel and this process can do, and what each means.
     Doctor(Doctor),
+    /// Tell which probes a library or a process would get, where, at what cost, and why.
+    Probe(Probe),
 }
 
 /// `scopewatch run`
@@ -82,6 +84,21 @@ pub struct Show {
 /// `scopewatch doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `scopewatch probe`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("target").required(true))]
+pub struct Probe {
+    /// Library, or executable that holds one; takes no privilege.
+    #[arg(group = "target")]
+    pub file: Option<PathBuf>,
+    /// Process whose executable and libraries to look at.
+    #[arg(long, group = "target")]
+    pub pid: Option<u32>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,8 @@
 
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
+mod probe;
+
 use std::{
     fs::{DirBuilder, File},
     io::{self, BufReader, BufWriter, IsTerminal as _, Write as _},
@@ -47,6 +49,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(asked) => replay(asked),
         Command::Show(asked) => show_events(&asked),
         Command::Doctor(asked) => doctor(&asked),
+        Command::Probe(asked) => probe::probe(&asked),
     }
 }
 
@@ -110,7 +113,7 @@ fn live(
     if let Err(reason) = &kernel.packets {
         tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
     }
-    let wire = kernel.packets.is_ok();
+    let wire = kernel.packets.is_ok() && config.path == raw::Path::Auto;
     let (broker, broker_thread) =
         broker::start(kernel).map_err(|error| os_failure("cannot start a thread", &error))?;
     let return_probes = broker.test_return_probes();
@@ -203,15 +206,18 @@ fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     } else {
         capabilities.to_string()
     };
-    writeln!(io::stdout(), "{}", text.trim_end()).or_else(|error| {
-        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
-        if quiet {
-            Ok(())
-        } else {
+    print(&text)?;
+    refuse_if_missing(&capabilities)
+}
+
+/// Prints an answer on standard output. A reader that had enough, as `head` has, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(ExitCode::Io, format!("cannot print: {error}")))
         }
-    })?;
-    refuse_if_missing(&capabilities)
+        _ => Ok(()),
+    }
 }
 
 fn configuration(path: Option<&Path>, key: Option<PathBuf>) -> Result<Config, Failure> {

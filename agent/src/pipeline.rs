@@ -34,7 +34,7 @@ use crate::{
     },
     clock::Timestamp,
     config::compiled::Config,
-    discover::watch::Discoverer,
+    discover::watch::{Discoverer, Method},
     event::{access::Origin, model::Event},
     flow::table::{self, Limits, Table},
     identity::procfs::Procfs,
@@ -230,7 +230,8 @@ pub fn run_live(
     let Channels { mut ring, decisions } = channels;
     let (programs, new_programs) = bounded(PROGRAM_QUEUE);
     let (is_ready, wait_ready) = bounded(1);
-    let discoverer = Discoverer::new(broker.clone(), return_probes_safe, config.rescan);
+    let method = if wire { Method::Wire } else { Method::Calls };
+    let discoverer = Discoverer::new(broker.clone(), method, return_probes_safe, config.rescan);
     let discover = thread::Builder::new()
         .name("discover".into())
         .spawn(move || discoverer.run(&new_programs, is_ready))?;

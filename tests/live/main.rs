@@ -3,6 +3,7 @@
 
 mod canary;
 mod demo_calls;
+mod filter_bio;
 mod lifecycle;
 mod record_replay;
 mod throughput;

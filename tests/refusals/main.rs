@@ -1,17 +1,23 @@
 //! What the agent refuses: one clear sentence and the exit code of `sysexits.h`, without probes and
 //! without root.
 
-use std::{ffi::OsStr, fs, process::Output};
+use std::{
+    ffi::OsStr,
+    fs,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use anyhow::Result;
 use scopewatch_harness::{
     agent::{command, open_dir, output_unprivileged},
-    child,
+    child::{self, Reaped},
 };
 
 const USAGE: i32 = 64;
 const BAD_DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
+const UNAVAILABLE: i32 = 69;
 const NO_PERMISSION: i32 = 77;
 const CONFIG: i32 = 78;
 
@@ -81,8 +87,32 @@ fn a_log_that_is_not_there_is_named() -> Result<()> {
 }
 
 #[test]
+fn a_file_that_cannot_be_probed_is_named() -> Result<()> {
+    let dir = open_dir()?;
+    let (absent, letter) = (dir.path().join("absent.so"), dir.path().join("letter.so"));
+    fs::write(&letter, "Dear all,\n")?;
+    let probe = |path: &std::path::Path| refused(&["probe".as_ref(), path.as_os_str()]);
+    check(&probe(&absent)?, NO_INPUT, &["absent.so"]);
+    check(&probe(&letter)?, BAD_DATA, &["letter.so", "ELF"]);
+    check(&probe(dir.path())?, NO_INPUT, &["not a regular file"]);
+    // No process has this number: it is above the kernel's limit.
+    check(&refused(&["probe", "--pid", "4194305"])?, NO_INPUT, &["/proc/4194305"]);
+    Ok(())
+}
+
+#[test]
+fn a_process_without_tls_is_told_as_such() -> Result<()> {
+    let mut sleep = Reaped::start(Command::new("sleep").arg("60"))?;
+    let pid = sleep.pid().to_string();
+    check(&refused(&["probe", "--pid", &pid])?, UNAVAILABLE, &[&pid, "no TLS library"]);
+    sleep.stop(Duration::from_secs(1)).map(drop)
+}
+
+#[test]
 fn bad_usage_ends_with_its_own_code() -> Result<()> {
-    for arguments in [["run", "--no-such-option"].as_slice(), &["no-such-command"], &["replay"]] {
+    for arguments in
+        [["run", "--no-such-option"].as_slice(), &["no-such-command"], &["replay"], &["probe"]]
+    {
         let output = refused(arguments)?;
         // Usage errors may go on to show how the command is used.
         let stderr = String::from_utf8_lossy(&output.stderr);

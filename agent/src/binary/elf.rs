@@ -1,15 +1,32 @@
-//! What an ELF file exports, and where in the file it is.
+//! What an ELF file is, what it exports, and its code.
 //!
-//! In: bytes of a file, which may be hostile: `object` checks every read against the slice, and
-//! nothing is allocated by a size that the file states. Out: [`Exports`].
+//! In: bytes of a file, which may be hostile: every read is checked against the slice, nothing is
+//! allocated by a size that the file states, and the tables are read up to a bound. Out:
+//! [`Library`], plain data.
 
 use std::collections::BTreeMap;
 
 use object::{
-    Architecture, Object as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind,
-    read::elf::ElfFile64,
+    Architecture, Endianness, Object as _, ObjectSection as _, RelocationFlags, RelocationTarget,
+    elf::{
+        FileHeader64, PF_X, PT_LOAD, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, SHN_UNDEF, STT_FUNC,
+    },
+    read::elf::{ElfFile64, ProgramHeader as _, SectionHeader as _, Sym as _, SymbolTable},
 };
-use serde::Serialize;
+
+use crate::binary::code::{Code, Function, Linked, Segment};
+
+/// Dynamic symbols that are read. Node's executable, the widest known, has 75,000.
+const MAX_SYMBOLS: usize = 1 << 18;
+
+/// Dynamic relocations that are read: libcrypto has 15,000.
+const MAX_RELOCATIONS: usize = 1 << 18;
+
+/// Executable segments that are read: linkers write one, or one for each alignment.
+const MAX_SEGMENTS: usize = 16;
+
+/// Longest version text, in bytes; what goes on is cut.
+const MAX_VERSION: usize = 64;
 
 /// Why a file is not a library that can be probed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -22,46 +39,142 @@ pub enum ElfError {
     OtherArchitecture,
 }
 
-/// Functions that a file exports, of those that were asked for.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Exports {
+/// A library, or an executable that exports a library's functions.
+#[derive(Clone, Debug, Default)]
+pub struct Library<'data> {
     /// Build id as hex, where the linker left one.
     pub build_id: Option<String>,
-    /// File offsets in bytes, by function name.
-    pub functions: BTreeMap<&'static str, u64>,
+    /// OpenSSL's text about its version, printable ASCII, where the file holds it.
+    pub version: Option<String>,
+    /// Address and size in bytes of exported functions, of those that were asked for.
+    pub exports: BTreeMap<&'static str, (u64, u64)>,
+    /// Its machine code.
+    pub code: Code<'data>,
 }
 
-/// Looks for the `wanted` functions among the file's dynamic symbols.
-///
-/// # Errors
-/// The file is no x86-64 ELF file. A function that is not exported is simply not in the answer.
-pub fn exports(bytes: &[u8], wanted: &[&'static str]) -> Result<Exports, ElfError> {
-    let elf: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|_| ElfError::Malformed)?;
-    if elf.architecture() != Architecture::X86_64 {
-        return Err(ElfError::OtherArchitecture);
+impl<'data> Library<'data> {
+    /// Reads a file, looking for the `wanted` functions.
+    ///
+    /// # Errors
+    /// The file is no x86-64 ELF file. A function that is not exported is simply not there.
+    pub fn parse(bytes: &'data [u8], wanted: &[&'static str]) -> Result<Self, ElfError> {
+        let elf: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|_| ElfError::Malformed)?;
+        if elf.architecture() != Architecture::X86_64 {
+            return Err(ElfError::OtherArchitecture);
+        }
+        let (exports, starts) = functions(&elf, wanted);
+        Ok(Self {
+            build_id: elf.build_id().ok().flatten().map(hex),
+            version: version(&elf),
+            exports,
+            code: Code { segments: segments(&elf), starts, slots: slots(&elf) },
+        })
     }
-    let build_id = elf.build_id().ok().flatten().map(hex);
-    let mut functions = BTreeMap::new();
-    for symbol in elf.dynamic_symbols() {
-        if !symbol.is_definition() || symbol.kind() != SymbolKind::Text {
+
+    /// An exported function. None where it is not exported, or not in the file's code.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<Function<'data>> {
+        let &(address, size) = self.exports.get(name)?;
+        self.code.function(address, size)
+    }
+
+    /// Whether a function is exported.
+    #[must_use]
+    pub fn exports(&self, name: &str) -> bool {
+        self.exports.contains_key(name)
+    }
+}
+
+type Symbols<'data> = SymbolTable<'data, FileHeader64<Endianness>>;
+
+/// The wanted functions, and where any exported function begins.
+fn functions(
+    elf: &ElfFile64<'_>,
+    wanted: &[&'static str],
+) -> (BTreeMap<&'static str, (u64, u64)>, Vec<u64>) {
+    let (endian, symbols) = (elf.endian(), elf.elf_dynamic_symbol_table());
+    let names = elf.elf_section_table().section(symbols.string_section());
+    let names = names.and_then(|section| section.data(endian, elf.data())).unwrap_or_default();
+    let mut exports = BTreeMap::new();
+    let mut starts = Vec::new();
+    for symbol in symbols.iter().take(MAX_SYMBOLS) {
+        if symbol.st_shndx(endian) == SHN_UNDEF || symbol.st_type() != STT_FUNC {
             continue;
         }
-        let Ok(name) = symbol.name() else { continue };
-        if let Some(&name) = wanted.iter().find(|&&wanted| wanted == name)
-            && let Some(offset) = file_offset(&elf, symbol.address())
-        {
-            functions.insert(name, offset);
+        let place = (symbol.st_value(endian), symbol.st_size(endian));
+        starts.push(place.0);
+        if let Some(name) = name(names, symbol.st_name(endian), wanted) {
+            exports.entry(name).or_insert(place);
         }
     }
-    Ok(Exports { build_id, functions })
+    starts.sort_unstable();
+    (exports, starts)
 }
 
-/// Where in the file the byte that is mapped at `address` lies.
-fn file_offset(elf: &ElfFile64<'_>, address: u64) -> Option<u64> {
-    elf.segments().find_map(|segment| {
-        let (start, len) = segment.file_range();
-        let within = address.checked_sub(segment.address())?;
-        (within < len).then(|| start.checked_add(within)).flatten()
+/// Which of the `wanted` names stands at `at`. Compares in place: a hostile table may have no end
+/// of a name in megabytes, and as many symbols that look for it.
+fn name(names: &[u8], at: u32, wanted: &[&'static str]) -> Option<&'static str> {
+    let from = names.get(usize::try_from(at).ok()?..)?;
+    let is_here = |name: &&&str| {
+        from.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    };
+    wanted.iter().find(is_here).copied()
+}
+
+fn segments<'data>(elf: &ElfFile64<'data>) -> Vec<Segment<'data>> {
+    let endian = elf.endian();
+    let executable = |header: &&object::elf::ProgramHeader64<Endianness>| {
+        header.p_type(endian) == PT_LOAD && header.p_flags(endian) & PF_X != 0
+    };
+    let headers = elf.elf_program_headers().iter().filter(executable).take(MAX_SEGMENTS);
+    headers
+        .filter_map(|header| {
+            let bytes = header.data(endian, elf.data()).ok()?;
+            Some(Segment {
+                address: header.p_vaddr(endian),
+                offset: header.p_offset(endian),
+                bytes,
+            })
+        })
+        .collect()
+}
+
+/// What the dynamic linker will write into the linkage table.
+fn slots(elf: &ElfFile64<'_>) -> BTreeMap<u64, Linked> {
+    let symbols = elf.elf_dynamic_symbol_table();
+    let relocations = elf.dynamic_relocations().into_iter().flatten().take(MAX_RELOCATIONS);
+    relocations
+        .filter_map(|(slot, relocation)| {
+            let RelocationFlags::Elf { r_type: R_X86_64_JUMP_SLOT | R_X86_64_GLOB_DAT } =
+                relocation.flags()
+            else {
+                return None;
+            };
+            Some((slot, linked(symbols, elf.endian(), relocation.target())?))
+        })
+        .collect()
+}
+
+fn linked(symbols: &Symbols<'_>, endian: Endianness, target: RelocationTarget) -> Option<Linked> {
+    let RelocationTarget::Symbol(index) = target else { return None };
+    let symbol = symbols.symbol(index).ok()?;
+    let here = symbol.st_shndx(endian) != SHN_UNDEF;
+    Some(if here { Linked::Here(symbol.st_value(endian)) } else { Linked::Elsewhere })
+}
+
+/// The text `OpenSSL 3.0.22 25 Aug 2026` among the file's constants: at least the three numbers
+/// must be there, as messages name OpenSSL too.
+fn version(elf: &ElfFile64<'_>) -> Option<String> {
+    let constants = elf.section_by_name(".rodata")?.data().ok()?;
+    memchr::memmem::find_iter(constants, b"OpenSSL ").find_map(|at| {
+        let rest = constants.get(at..)?;
+        let rest = rest.get(..MAX_VERSION).unwrap_or(rest);
+        let text = rest.split(|byte| !matches!(byte, b' '..=b'~')).next()?;
+        let number = text.strip_prefix(b"OpenSSL ")?.split(|&byte| byte == b' ').next()?;
+        let mut parts = number.split(|&byte| byte == b'.');
+        let is_number = |part: &&[u8]| part.first().is_some_and(u8::is_ascii_digit);
+        let known = parts.by_ref().take(3).filter(is_number).count() == 3 && parts.next().is_none();
+        known.then(|| String::from_utf8_lossy(text).into_owned())
     })
 }
 
@@ -73,34 +186,58 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use proptest::{
         collection::vec,
-        prelude::{ProptestConfig, any, proptest},
+        prelude::{ProptestConfig, any},
+        proptest,
     };
 
     use super::*;
 
-    fn libssl() -> Vec<u8> {
-        std::fs::read("/usr/lib/x86_64-linux-gnu/libssl.so.3").unwrap()
+    fn read(name: &str) -> Vec<u8> {
+        std::fs::read(format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap()
     }
 
     #[test]
     fn finds_exported_functions_of_the_systems_library() {
-        let exports =
-            exports(&libssl(), &["SSL_read", "SSL_write_ex", "no_such_function"]).unwrap();
-        assert_eq!(exports.functions.len(), 2);
-        assert!(exports.build_id.is_some_and(|id| id.len() == 40));
+        let bytes = read("libssl.so.3");
+        let wanted = ["SSL_read", "SSL_write_ex", "no_such_function"];
+        let library = Library::parse(&bytes, &wanted).unwrap();
+        assert_eq!(library.exports.len(), 2);
+        assert!(library.build_id.as_ref().is_some_and(|id| id.len() == 40));
+        let function = library.function("SSL_read").unwrap();
+        let offset = usize::try_from(function.offset).unwrap();
+        assert_eq!(bytes[offset..offset + function.bytes.len()], *function.bytes);
+        assert!(function.bytes.len() < 4096 && library.function("no_such_function").is_none());
+    }
+
+    #[test]
+    fn knows_where_the_linkage_table_leads() {
+        let bytes = read("libssl.so.3");
+        let library = Library::parse(&bytes, &["SSL_read"]).unwrap();
+        let slots = &library.code.slots;
+        assert!(slots.values().any(|&linked| linked == Linked::Elsewhere));
+        assert!(slots.values().any(|&linked| matches!(linked, Linked::Here(_))));
+    }
+
+    #[test]
+    fn tells_the_version_where_it_stands() {
+        let bytes = read("libcrypto.so.3");
+        let version = Library::parse(&bytes, &[]).unwrap().version.unwrap();
+        assert!(version.starts_with("OpenSSL 3."), "{version}");
+        assert_eq!(Library::parse(&read("libssl.so.3"), &[]).unwrap().version, None);
     }
 
     #[test]
     fn refuses_what_is_not_elf() {
-        assert_eq!(exports(b"#!/bin/sh\n", &["SSL_read"]), Err(ElfError::Malformed));
-        assert_eq!(exports(&[], &["SSL_read"]), Err(ElfError::Malformed));
+        for bytes in [b"#!/bin/sh\n".as_slice(), &[]] {
+            assert_eq!(Library::parse(bytes, &[]).unwrap_err(), ElfError::Malformed);
+        }
     }
 
     #[test]
     fn truncated_libraries_never_panic() {
-        let whole = libssl();
+        let whole = read("libssl.so.3");
         for len in (0..whole.len()).step_by(whole.len() / 97) {
-            let _ = exports(&whole[..len], &["SSL_read"]);
+            let _ = Library::parse(&whole[..len], &["SSL_read"]);
         }
     }
 
@@ -108,11 +245,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn damaged_libraries_never_panic(damage in vec((0usize..8192, any::<u8>()), 1..40)) {
-            let mut bytes = libssl();
+            let mut bytes = read("libssl.so.3");
             for (at, byte) in damage {
                 bytes[at] = byte;
             }
-            let _ = exports(&bytes, &["SSL_read"]);
+            if let Ok(library) = Library::parse(&bytes, &["SSL_read"]) {
+                let _ = library.function("SSL_read").map(|function| function.instructions().count());
+            }
         }
     }
 }

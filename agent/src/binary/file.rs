@@ -9,9 +9,12 @@ use std::{
 
 use crate::sandbox::protocol::Inode;
 
-/// Longest file that is read. libssl is under 2 MiB everywhere; the bound keeps a hostile
-/// container's "libssl.so" from exhausting the agent's memory.
-pub const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Longest library that is read, in bytes. libssl is under 2 MiB everywhere; the bound keeps a
+/// hostile container's "libssl.so" from exhausting the agent's memory.
+pub const MAX_LIBRARY: u64 = 64 * 1024 * 1024;
+
+/// Longest file that is read when somebody asks for it: executables that hold OpenSSL have 100 MiB.
+pub const MAX_EXECUTABLE: u64 = 512 * 1024 * 1024;
 
 /// An opened file and what it is.
 #[derive(Debug)]
@@ -38,15 +41,21 @@ impl LibraryFile {
     /// Reads it whole. Memory-mapping would let its owner end the agent by truncating it.
     ///
     /// # Errors
-    /// It is longer than [`MAX_FILE`], or reading fails.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        if self.file.metadata()?.len() > MAX_FILE {
+    /// It is longer than `limit` bytes, or reading fails.
+    pub fn read(&self, limit: u64) -> io::Result<Vec<u8>> {
+        if self.file.metadata()?.len() > limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any library"));
         }
         let mut bytes = Vec::new();
         let file = &self.file;
-        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        file.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The file itself, to be kept.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
     }
 
     /// The descriptor, for the broker.

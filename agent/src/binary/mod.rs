@@ -1,7 +1,24 @@
 //! Stage 1, what to probe: which TLS library a file is, where its functions are, and the plan.
 //!
-//! In: bytes of files, which are hostile input. Out: [`plan::AttachPlan`]s. Pure but for `file`.
+//! In: bytes of files, which are hostile input. Out: [`plan::AttachPlan`]s, and the place for key
+//! programs. Pure but for `file`.
+//!
+//! - `file`: a file opened once
+//! - `elf`: what it exports, and its code
+//! - `code`: functions, instructions, where calls lead
+//! - `site`: the cheapest safe place in a function
+//! - `values`, `internal`: the function behind exported wrappers
+//! - `plan`, `keysite`: which probes, where, and why
+//! - `examine`: everything about one file, for people
 
+pub mod code;
 pub mod elf;
+pub mod examine;
 pub mod file;
+#[cfg(test)]
+mod fixture;
+pub mod internal;
+pub mod keysite;
 pub mod plan;
+pub mod site;
+pub mod values;

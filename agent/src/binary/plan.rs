@@ -1,12 +1,17 @@
-//! Which probes a library gets, each with its reason.
+//! Which probes a library's call path gets, each with its reason.
 //!
-//! In: what the file exports, whether return probes are safe. Out: an [`AttachPlan`]. Pure, so
-//! that every choice can be tested and printed without attaching anything.
+//! In: the library, and whether return probes are safe. Out: an [`AttachPlan`]. Pure, so that
+//! every choice can be tested and printed without attaching anything.
 
 use serde::Serialize;
 
 use crate::{
-    binary::elf::Exports,
+    binary::{
+        code::Function,
+        elf::Library,
+        internal::{Inner, NoInternal, READ, WRITE, WRITE_WITH_FLAGS, behind},
+        site::{Needs, NoSite, Site, as_text, best},
+    },
     sandbox::protocol::{Point, Program},
 };
 
@@ -22,28 +27,40 @@ pub const OPENSSL: [(&str, Program); 8] = [
     ("SSL_clear", Program::SslFree),
 ];
 
-/// The function of libcrypto 3.x through which every secret of TLS is derived.
-pub const KEY_DERIVATION: &str = "EVP_KDF_derive";
-
-/// What a hit costs the probed process. Figures are in `docs/`, measured per class.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CostClass {
-    /// The kernel copies the instruction elsewhere and steps over it: two traps.
-    SingleStepped,
-}
-
 /// One place of a plan.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Step {
-    /// The function, as the library exports it.
+    /// The function, as the library exports it or as OpenSSL's sources call it.
     pub function: &'static str,
-    /// Where, and what.
-    pub point: Point,
-    /// What a hit costs.
-    pub cost: CostClass,
-    /// Why this place.
-    pub reason: &'static str,
+    /// What is attached.
+    pub program: Program,
+    /// Where.
+    pub site: Site,
+    /// Why this function.
+    #[serde(serialize_with = "as_text")]
+    pub choice: Choice,
+}
+
+impl Step {
+    /// The step as the broker takes it.
+    #[must_use]
+    pub const fn point(&self) -> Point {
+        Point { offset: self.site.offset, program: self.program }
+    }
+}
+
+/// Why a function is probed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Choice {
+    /// It is the one that does the work.
+    #[error("every exported function of its kind calls it, and filter BIOs do")]
+    Internal,
+    /// It is exported, and the function behind it is not certain.
+    #[error("exported; what is behind it is not certain: {0}")]
+    Exported(NoInternal),
+    /// Its call ends a session, or a direction of one.
+    #[error("it ends sessions")]
+    Ends,
 }
 
 /// What is to be attached to one file.
@@ -59,71 +76,99 @@ impl AttachPlan {
     /// The plan as the broker takes it.
     #[must_use]
     pub fn points(&self) -> Vec<Point> {
-        self.steps.iter().map(|step| step.point).collect()
+        self.steps.iter().map(Step::point).collect()
     }
 }
 
 /// Why there is no plan for a file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NoPlan {
     /// The file does not export the functions that read and write.
-    #[error("it exports no function that is known")]
+    #[error("it does not export both SSL_read and SSL_write")]
     NoFunctions,
+    /// An exported function has no code that could be probed.
+    #[error("{0} has no code in the file: {1}")]
+    NoCode(&'static str, NoSite),
     /// Results can be read only at returns, and return probes are not safe here.
     #[error("return probes are not safe on this kernel")]
     ReturnProbesUnsafe,
 }
 
-/// Plans the wire path for a libcrypto of OpenSSL 3.x: the place where secrets pass.
+/// Plans the call path for an OpenSSL library: where its functions read and write, at entry, where
+/// the arguments are, and at return, where it is known what was moved.
 ///
 /// # Errors
 /// See [`NoPlan`].
-pub fn secrets(exports: &Exports) -> Result<AttachPlan, NoPlan> {
-    let offset = *exports.functions.get(KEY_DERIVATION).ok_or(NoPlan::NoFunctions)?;
-    let step = Step {
-        function: KEY_DERIVATION,
-        point: Point { offset, program: Program::EvpKdfDerive },
-        cost: CostClass::SingleStepped,
-        reason: "its parameters show what is derived from what",
-    };
-    Ok(AttachPlan { build_id: exports.build_id.clone(), steps: vec![step] })
-}
-
-/// Plans the call path for an OpenSSL library: each read and write function at its entry, where
-/// its arguments are, and at its return, where it is known what it moved.
-///
-/// # Errors
-/// See [`NoPlan`].
-pub fn openssl(exports: &Exports, return_probes_safe: bool) -> Result<AttachPlan, NoPlan> {
-    let found = |name: &str| exports.functions.contains_key(name);
-    if !found("SSL_read") || !found("SSL_write") {
+pub fn openssl(library: &Library<'_>, return_probes_safe: bool) -> Result<AttachPlan, NoPlan> {
+    if !library.exports("SSL_read") || !library.exports("SSL_write") {
         return Err(NoPlan::NoFunctions);
     }
     if !return_probes_safe {
         return Err(NoPlan::ReturnProbesUnsafe);
     }
-    let mut steps = Vec::new();
-    for (function, program) in OPENSSL {
-        let Some(&offset) = exports.functions.get(function) else { continue };
-        if has_result(program) {
-            // First: a call that enters between the two attachments must find its entry missing,
-            // which is counted, rather than its return, which would leave an entry behind.
-            steps.push(Step {
-                function,
-                point: Point { offset, program: Program::SslReturn },
-                cost: CostClass::SingleStepped,
-                reason: "the result tells how many bytes were moved",
-            });
+    let (write, write_program) = if library.exports("SSL_write_ex2") {
+        (&WRITE_WITH_FLAGS, Program::SslWriteEx2)
+    } else {
+        (&WRITE, Program::SslWriteEx)
+    };
+    let mut steps = transfers(library, &READ, Program::SslReadEx)?;
+    steps.extend(transfers(library, write, write_program)?);
+    for (name, program) in OPENSSL.into_iter().filter(|&(_, program)| !has_result(program)) {
+        if library.exports(name) {
+            steps.push(step(name, exported(library, name)?, program, Choice::Ends)?);
         }
-        steps.push(Step {
-            function,
-            point: Point { offset, program },
-            cost: CostClass::SingleStepped,
-            reason: "the first instruction: all arguments are in place",
-        });
     }
-    Ok(AttachPlan { build_id: exports.build_id.clone(), steps })
+    Ok(AttachPlan { build_id: library.build_id.clone(), steps })
+}
+
+/// Steps for one direction: on the function behind the wrappers, or else on each wrapper.
+fn transfers(library: &Library<'_>, inner: &Inner, program: Program) -> Result<Vec<Step>, NoPlan> {
+    let why = match behind(library, inner) {
+        Ok(call) => {
+            return entry_and_return(inner.name, &call.function, program, Choice::Internal);
+        }
+        Err(why) => why,
+    };
+    let mut steps = Vec::new();
+    for (name, program) in OPENSSL {
+        let is_wrapper = inner.wrappers.iter().any(|wrapper| wrapper.name == name);
+        if is_wrapper && library.exports(name) {
+            let function = exported(library, name)?;
+            steps.extend(entry_and_return(name, &function, program, Choice::Exported(why))?);
+        }
+    }
+    Ok(steps)
+}
+
+fn exported<'data>(
+    library: &Library<'data>,
+    name: &'static str,
+) -> Result<Function<'data>, NoPlan> {
+    library.function(name).ok_or(NoPlan::NoCode(name, NoSite::Undecodable(0)))
+}
+
+/// The return first: a call that enters between the two attachments must find its entry missing,
+/// which is counted, rather than its return, which would leave an entry behind.
+fn entry_and_return(
+    name: &'static str,
+    function: &Function<'_>,
+    program: Program,
+    choice: Choice,
+) -> Result<Vec<Step>, NoPlan> {
+    Ok(vec![
+        step(name, *function, Program::SslReturn, choice)?,
+        step(name, *function, program, choice)?,
+    ])
+}
+
+fn step(
+    name: &'static str,
+    function: Function<'_>,
+    program: Program,
+    choice: Choice,
+) -> Result<Step, NoPlan> {
+    let site = best(&function, needs(program)).map_err(|why| NoPlan::NoCode(name, why))?;
+    Ok(Step { function: name, program, site, choice })
 }
 
 /// Whether the function tells at its return how many bytes it moved.
@@ -134,59 +179,26 @@ const fn has_result(program: Program) -> bool {
         | Program::SslWrite
         | Program::SslWriteEx
         | Program::SslWriteEx2 => true,
-        Program::SslReturn | Program::SslFree | Program::SslShutdown | Program::EvpKdfDerive => {
-            false
-        }
+        Program::SslReturn
+        | Program::SslFree
+        | Program::SslShutdown
+        | Program::EvpKdfDerive => false,
     }
+}
+
+/// What a program reads: the session; of calls that move bytes also the buffer, its size and the
+/// pointer to the count, and the stack pointer, by which entry and return are matched.
+const fn needs(program: Program) -> Needs {
+    let (arguments, return_address) = match program {
+        Program::SslRead | Program::SslWrite => (3, true),
+        Program::SslReadEx | Program::SslWriteEx => (4, true),
+        Program::SslWriteEx2 => (5, true),
+        Program::SslReturn => return Needs::RETURN,
+        Program::SslFree | Program::SslShutdown => (1, false),
+        Program::EvpKdfDerive => (4, false),
+    };
+    Needs { arguments, return_address }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn exporting(names: &[&'static str]) -> Exports {
-        let functions = names.iter().zip(1u64..).map(|(&name, n)| (name, n * 0x100)).collect();
-        Exports { build_id: None, functions }
-    }
-
-    fn check(names: &[&'static str], expected: &[(&str, Program)]) {
-        let plan = openssl(&exporting(names), true).unwrap();
-        let steps: Vec<_> =
-            plan.steps.iter().map(|step| (step.function, step.point.program)).collect();
-        assert_eq!(steps, expected);
-    }
-
-    #[test]
-    fn reads_and_writes_are_probed_at_return_and_entry() {
-        check(
-            &["SSL_read", "SSL_write"],
-            &[
-                ("SSL_read", Program::SslReturn),
-                ("SSL_read", Program::SslRead),
-                ("SSL_write", Program::SslReturn),
-                ("SSL_write", Program::SslWrite),
-            ],
-        );
-    }
-
-    #[test]
-    fn ends_of_sessions_are_probed_at_entry_only() {
-        let plan = openssl(&exporting(&OPENSSL.map(|(name, _)| name)), true).unwrap();
-        let of = |name| plan.steps.iter().filter(move |step| step.function == name).count();
-        assert_eq!((of("SSL_free"), of("SSL_shutdown"), of("SSL_clear")), (1, 1, 1));
-        assert_eq!(plan.steps.len(), 13);
-    }
-
-    #[test]
-    fn no_functions_no_plan() {
-        assert_eq!(openssl(&exporting(&["SSL_read"]), true), Err(NoPlan::NoFunctions));
-    }
-
-    #[test]
-    fn no_plan_where_return_probes_are_unsafe() {
-        assert_eq!(
-            openssl(&exporting(&["SSL_read", "SSL_write"]), false),
-            Err(NoPlan::ReturnProbesUnsafe)
-        );
-    }
-}
+mod tests;

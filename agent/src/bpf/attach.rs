@@ -1,14 +1,15 @@
 //! Uprobes on a file: all of a request's points, or none.
 //!
-//! Probes are inode-wide: one attachment serves every process and container that maps the file,
-//! and processes that nobody is interested in do not pay on each context switch as they would for
-//! process-scoped ones.
+//! Probes are inode-wide where they can be: one attachment serves every process and container that
+//! maps the file, and costs nothing on context switches. Process-scoped ones do, so they serve only
+//! as long as a process holds connections that are older than the agent.
 
 #![expect(unsafe_code, reason = "a fork, whose child lets go of the probes")]
 
 use std::{
     collections::HashMap,
     fs, io,
+    num::NonZeroU32,
     os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd},
     path::PathBuf,
 };
@@ -46,6 +47,7 @@ impl Attachments {
         file: &OwnedFd,
         inode: Inode,
         points: &[Point],
+        process: Option<NonZeroU32>,
     ) -> Result<AttachmentId, Refusal> {
         if points.len() > MAX_POINTS {
             return Err(Refusal::TooMany { asked: points.len(), limit: MAX_POINTS });
@@ -56,7 +58,7 @@ impl Attachments {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mut links = Vec::with_capacity(points.len());
         for &point in points {
-            links.push(attach_one(kernel, &path, point)?);
+            links.push(attach_one(kernel, &path, point, process)?);
         }
         self.last_id += 1;
         let id = AttachmentId(self.last_id);
@@ -80,13 +82,19 @@ impl Attachments {
     }
 }
 
-fn attach_one(kernel: &mut Kernel, path: &str, point: Point) -> Result<UProbeLink, Refusal> {
+fn attach_one(
+    kernel: &mut Kernel,
+    path: &str,
+    point: Point,
+    process: Option<NonZeroU32>,
+) -> Result<UProbeLink, Refusal> {
     let refuse =
         |cause: String| Refusal::Kernel { program: point.program, offset: point.offset, cause };
     let program =
         uprobe(&mut kernel.ebpf, point.program).map_err(|error| refuse(error.to_string()))?;
+    let scope = process.map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
     let link = program
-        .attach(point.offset, path, UProbeScope::AllProcesses)
+        .attach(point.offset, path, scope)
         .and_then(|id| program.take_link(id))
         .map_err(|error| program_error(point.program.name(), error));
     link.map_err(|error| refuse(chain(&error)))

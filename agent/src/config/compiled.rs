@@ -15,6 +15,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Time between scans of all processes.
     pub rescan: Duration,
+    /// How plaintext is had.
+    pub path: raw::Path,
     /// Worker threads.
     pub workers: usize,
     /// Connections followed at once by one worker.
@@ -33,7 +35,7 @@ pub struct Config {
 /// A value is out of its bounds.
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
-        capture: raw::Capture { ring_bytes, rescan_seconds, workers },
+        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
     } = raw;
@@ -50,6 +52,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let idle = within("flow.idle_seconds", idle_seconds, 1, 86_400, "1 to 86400")?;
     Ok(Config {
         ring_bytes,
+        path,
         rescan: Duration::from_secs(rescan.into()),
         workers,
         connections_per_worker: connections.div_ceil(workers),

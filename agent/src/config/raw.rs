@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Read as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use serde::Deserialize;
@@ -35,6 +35,19 @@ pub struct Capture {
     pub rescan_seconds: u64,
     /// Threads that rebuild exchanges, 1 to 64.
     pub workers: u64,
+    /// How plaintext is had.
+    pub path: Path,
+}
+
+/// `capture.path`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Path {
+    /// From session secrets and ciphertext where that is possible, else from calls.
+    #[default]
+    Auto,
+    /// From calls alone.
+    Call,
 }
 
 /// `flow:`
@@ -61,7 +74,7 @@ pub struct Privacy {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, rescan_seconds: 15, workers: 1 }
+        Self { ring_bytes: 16 * 1024 * 1024, rescan_seconds: 15, workers: 1, path: Path::Auto }
     }
 }
 
@@ -82,7 +95,7 @@ impl Default for Privacy {
 ///
 /// # Errors
 /// It cannot be read, is longer than 1 MiB, is no YAML, or has an unknown key.
-pub fn read(path: &Path) -> Result<Config, ConfigError> {
+pub fn read(path: &std::path::Path) -> Result<Config, ConfigError> {
     let path_buf = || path.to_owned();
     let read_error = |source| ConfigError::Read { path: path_buf(), source };
     let file = File::open(path).map_err(read_error)?;

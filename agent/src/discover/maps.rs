@@ -1,7 +1,7 @@
 //! Libraries that a process has mapped.
 //!
-//! In: `/proc/PID/maps` (proc(5)), whose paths the process chose. Out: the executable mappings
-//! whose file is named like a TLS library, and the files themselves, opened so that a replaced or
+//! In: `/proc/PID/maps` (proc(5)), whose paths the process chose. Out: the executable mappings of
+//! files that are named like a TLS library, and the files themselves, opened so that a replaced or
 //! deleted one, or one in a container, is the right one.
 
 use std::{
@@ -25,18 +25,17 @@ pub struct Mapping {
     pub path: String,
 }
 
-/// Reads the executable mappings of `pid` whose file name [`is_tls_library`].
+/// Reads the executable mappings of `pid` whose path is `wanted`.
 ///
 /// # Errors
 /// The process is gone, or not to be read.
-pub fn of_process(pid: u32) -> io::Result<Vec<Mapping>> {
+pub fn of_process(pid: u32, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Mapping>> {
     let file = File::open(format!("/proc/{pid}/maps"))?;
     let mut found = Vec::new();
     for line in BufReader::new(file.take(MAX_MAPS)).split(b'\n') {
         let line = line?;
-        if let Some(mapping) = parse(&String::from_utf8_lossy(&line)) {
-            found.push(mapping);
-        }
+        let mapping = parse(&String::from_utf8_lossy(&line));
+        found.extend(mapping.filter(|mapping| wanted(&mapping.path)));
     }
     Ok(found)
 }
@@ -70,12 +69,28 @@ pub fn processes() -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Whether a file is named like one of OpenSSL's libraries: `libssl.so.3`, `libcrypto.so.3`, or as
-/// Python wheels bundle them, `libssl-0123abcd.so.1.1`. NSS's `libssl3.so` is another library.
+/// Whether a file is named like OpenSSL's libssl: `libssl.so.3`, or as Python wheels bundle it,
+/// `libssl-0123abcd.so.1.1`. NSS's `libssl3.so` is another library.
 #[must_use]
 pub fn is_tls_library(path: &str) -> bool {
+    is_called("libssl", path)
+}
+
+/// Whether a file is named like OpenSSL's libcrypto, in the same ways.
+#[must_use]
+pub fn is_crypto_library(path: &str) -> bool {
+    is_called("libcrypto", path)
+}
+
+/// Whether a file may hold anything to probe.
+#[must_use]
+pub fn is_wanted(path: &str) -> bool {
+    is_tls_library(path) || is_crypto_library(path)
+}
+
+fn is_called(library: &str, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    ["libssl", "libcrypto"].iter().filter_map(|library| name.strip_prefix(library)).any(|rest| {
+    name.strip_prefix(library).is_some_and(|rest| {
         rest == ".so" || rest.starts_with(".so.") || (rest.starts_with('-') && rest.contains(".so"))
     })
 }
@@ -90,8 +105,8 @@ fn parse(line: &str) -> Option<Mapping> {
     let inode = fields.next()?.parse().ok()?;
     let path = fields.next()?.trim_start();
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let wanted = permissions.contains('x') && is_tls_library(path);
-    wanted.then(|| Mapping {
+    let is_file = permissions.contains('x') && path.starts_with('/');
+    is_file.then(|| Mapping {
         range: range.to_owned(),
         file: (device.to_owned(), inode),
         path: path.to_owned(),
@@ -103,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_executable_mappings_of_libssl_only() {
+    fn takes_executable_mappings_of_files_only() {
         let line = "7f0-7f1 r-xp 0001e000 fe:00 5505     /usr/lib/x86_64-linux-gnu/libssl.so.3";
         let mapping = parse(line).unwrap();
         assert_eq!(mapping.range, "7f0-7f1");
         assert_eq!(mapping.file, ("fe:00".to_owned(), 5505));
         assert_eq!(parse(&line.replace("r-xp", "r--p")), None);
-        assert_eq!(parse(&line.replace("libssl.so.3", "libc.so.6")), None);
+        assert_eq!(parse("7f0-7f1 r-xp 00000000 00:00 0     [vdso]"), None);
         assert_eq!(parse("7f0-7f1 r-xp 00000000 00:00 0 "), None);
         assert_eq!(parse("nonsense"), None);
     }
@@ -129,5 +144,14 @@ mod tests {
         check("/usr/lib/libssl3.so", false);
         check("/usr/lib/libsslcommon.so", false);
         check("/home/libssl.so.3/other", false);
+        check("/usr/lib/libcrypto.so.3", false);
+        assert!(is_crypto_library("/usr/lib/libcrypto.so.3"));
+    }
+
+    #[test]
+    fn finds_what_this_process_has_mapped() {
+        let of = |wanted: fn(&str) -> bool| of_process(std::process::id(), wanted).unwrap().len();
+        assert!(of(|path| path.contains("libc.so")) > 0);
+        assert_eq!(of(|_| false), 0);
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! In: process ids of new programs. Out: requests to the broker, and what became of each library.
 
+pub mod handover;
 pub mod maps;
+pub mod sockets;
 pub mod system;
 pub mod watch;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::discover::maps::is_tls_library;
+use crate::discover::maps::is_wanted;
 
 /// Where distributions keep shared libraries on x86-64: Debian, Fedora and SUSE, Arch and Alpine,
 /// local builds.
@@ -33,7 +33,7 @@ fn in_directory(dir: &Path) -> Vec<PathBuf> {
     entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.to_str().is_some_and(is_tls_library))
+        .filter(|path| path.to_str().is_some_and(is_wanted))
         .filter_map(|path| fs::canonicalize(path).ok())
         .collect()
 }

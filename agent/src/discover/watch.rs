@@ -19,14 +19,19 @@ use lru::LruCache;
 
 use crate::{
     binary::{
-        elf::{ElfError, exports},
-        file::LibraryFile,
-        plan::{AttachPlan, KEY_DERIVATION, NoPlan, OPENSSL, openssl, secrets},
+        elf::{ElfError, Library},
+        file::{LibraryFile, MAX_LIBRARY},
+        keysite::{self, KeyProgram, NoKeySite},
+        plan::{AttachPlan, NoPlan, OPENSSL, openssl},
     },
-    discover::{maps, system},
+    discover::{
+        handover::Handover,
+        maps::{self, is_wanted},
+        system,
+    },
     sandbox::{
         broker::Handle,
-        protocol::{Inode, Refusal},
+        protocol::{Inode, Point, Program, Refusal},
     },
 };
 
@@ -42,11 +47,28 @@ const LOOKS: [Duration; 3] =
 /// New processes that wait for a look. When there are more, the next scan of all finds the rest.
 const MAX_WAITING: usize = 4096;
 
+/// A function that libssl has since 3.0, where its libcrypto has the key site that is known.
+const SINCE_3_0: &str = "SSL_CTX_new_ex";
+
+/// How connections are captured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// By secrets and ciphertext where there is a key site; by calls elsewhere, and for connections
+    /// that are older than the agent.
+    Wire,
+    /// By calls alone.
+    Calls,
+}
+
 /// What became of one library.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its probes are in place.
-    Probed(AttachPlan),
+    /// Its secrets are seen, at this function.
+    Secrets(&'static str),
+    /// Its calls are seen, in every process.
+    Calls(AttachPlan),
+    /// Its calls are seen in processes with old connections: new ones show their secrets.
+    OldConnections,
     /// Nothing was attached, and why.
     Left(Reason),
 }
@@ -63,6 +85,15 @@ pub enum Reason {
     /// There is nothing to attach to, or no safe way.
     #[error(transparent)]
     Plan(#[from] NoPlan),
+    /// There is no place where secrets pass.
+    #[error(transparent)]
+    KeySite(#[from] NoKeySite),
+    /// There is one, but no program for it.
+    #[error("its secrets cannot be read yet; its calls are probed instead")]
+    NotYet,
+    /// Calls are captured, and it has none.
+    #[error("it makes no TLS calls")]
+    NoCalls,
     /// The broker refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -71,10 +102,12 @@ pub enum Reason {
 /// Finds libraries and has them probed.
 pub struct Discoverer {
     broker: Handle,
+    method: Method,
     return_probes_safe: bool,
     rescan: Duration,
+    handover: Handover,
     /// By what `maps` prints: avoids opening a file that was seen.
-    seen: LruCache<(String, u64), ()>,
+    seen: LruCache<(String, u64), Option<Inode>>,
     outcomes: HashMap<Inode, Outcome>,
     waiting: BinaryHeap<Reverse<(Instant, u32)>>,
 }
@@ -82,11 +115,18 @@ pub struct Discoverer {
 impl Discoverer {
     /// A discoverer that scans all processes every `rescan`.
     #[must_use]
-    pub fn new(broker: Handle, return_probes_safe: bool, rescan: Duration) -> Self {
+    pub fn new(
+        broker: Handle,
+        method: Method,
+        return_probes_safe: bool,
+        rescan: Duration,
+    ) -> Self {
         Self {
             broker,
+            method,
             return_probes_safe,
             rescan,
+            handover: Handover::default(),
             seen: LruCache::new(MAX_FILES),
             outcomes: HashMap::new(),
             waiting: BinaryHeap::new(),
@@ -98,7 +138,8 @@ impl Discoverer {
     pub fn run(mut self, new_programs: &Receiver<u32>, ready: Sender<usize>) {
         self.scan_system();
         self.scan_processes();
-        let probed = |outcome: &&Outcome| matches!(outcome, Outcome::Probed(_));
+        self.take_over();
+        let probed = |outcome: &&Outcome| !matches!(outcome, Outcome::Left(_));
         let _ = ready.send(self.outcomes.values().filter(probed).count());
         drop(ready);
         let mut next_scan = Instant::now() + self.rescan;
@@ -111,6 +152,7 @@ impl Discoverer {
             }
             self.look_at_due();
             if Instant::now() >= next_scan {
+                self.handover.release(&self.broker);
                 self.scan_processes();
                 next_scan = Instant::now() + self.rescan;
             }
@@ -149,48 +191,89 @@ impl Discoverer {
 
     fn scan_process(&mut self, pid: u32) {
         // A process that is gone, or a kernel thread, has nothing to find.
-        for mapping in maps::of_process(pid).unwrap_or_default() {
+        for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
             if self.seen.get(&mapping.file).is_none() {
-                self.examine(&mapping.path, maps::open(pid, &mapping));
-                self.seen.put(mapping.file, ());
+                let inode = self.examine(&mapping.path, maps::open(pid, &mapping));
+                self.seen.put(mapping.file, inode);
             }
         }
     }
 
-    fn examine(&mut self, path: &str, opened: io::Result<File>) {
+    /// Probes the calls of processes that hold connections now. Everything that shows secrets is
+    /// probed by this time, so that any connection that begins from here on is opened by them.
+    fn take_over(&mut self) {
+        for pid in maps::processes().unwrap_or_default() {
+            for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
+                if let Some(Some(inode)) = self.seen.get(&mapping.file) {
+                    self.handover.take_over(&self.broker, pid, *inode);
+                }
+            }
+        }
+    }
+
+    fn examine(&mut self, path: &str, opened: io::Result<File>) -> Option<Inode> {
         let file = match opened.and_then(LibraryFile::new) {
             Ok(file) => file,
-            Err(error) => return tracing::debug!(path, %error, "library not opened"),
+            Err(error) => {
+                tracing::debug!(path, %error, "library not opened");
+                return None;
+            }
         };
         let inode = file.inode;
         if self.outcomes.contains_key(&inode) || self.outcomes.len() >= MAX_FILES.get() {
-            return;
+            return Some(inode);
         }
-        let outcome = self.probe(file).map_or_else(Outcome::Left, Outcome::Probed);
+        let outcome = self.probe(file).unwrap_or_else(Outcome::Left);
+        let path = Path::new(path).display();
         match &outcome {
-            Outcome::Probed(plan) => tracing::info!(
-                path = %Path::new(path).display(),
+            Outcome::Secrets(function) => tracing::info!(%path, function, "secrets are seen"),
+            Outcome::Calls(plan) => tracing::info!(
+                %path,
                 build_id = plan.build_id.as_deref().unwrap_or("none"),
                 probes = plan.steps.len(),
-                "probing"
+                "calls are seen"
             ),
-            Outcome::Left(reason) => {
-                tracing::warn!(path = %Path::new(path).display(), %reason, "not probed");
-            }
+            Outcome::OldConnections => tracing::info!(%path, "calls of old connections are seen"),
+            Outcome::Left(reason) => tracing::warn!(%path, %reason, "not probed"),
         }
         self.outcomes.insert(inode, outcome);
+        Some(inode)
     }
 
-    fn probe(&self, file: LibraryFile) -> Result<AttachPlan, Reason> {
-        let wanted: Vec<_> =
-            OPENSSL.iter().map(|(name, _)| *name).chain([KEY_DERIVATION]).collect();
-        let exports = exports(&file.read()?, &wanted)?;
-        let plan = match secrets(&exports) {
-            Ok(plan) => plan,
-            Err(_) => openssl(&exports, self.return_probes_safe)?,
-        };
+    fn probe(&mut self, file: LibraryFile) -> Result<Outcome, Reason> {
+        let bytes = file.read(MAX_LIBRARY)?;
+        let wanted: Vec<_> = OPENSSL
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(keysite::FUNCTIONS)
+            .chain([SINCE_3_0])
+            .collect();
+        let library = Library::parse(&bytes, &wanted)?;
         let inode = file.inode;
-        self.broker.attach(file.into_fd(), inode, plan.points())?;
-        Ok(plan)
+        if !library.exports("SSL_read") {
+            return self.probe_secrets(&library, file);
+        }
+        let plan = openssl(&library, self.return_probes_safe)?;
+        if self.method == Method::Wire && library.exports(SINCE_3_0) {
+            self.handover.keep(inode, file.into_file(), plan);
+            return Ok(Outcome::OldConnections);
+        }
+        self.broker.attach(file.into_fd(), inode, plan.points(), None)?;
+        Ok(Outcome::Calls(plan))
+    }
+
+    fn probe_secrets(&self, library: &Library<'_>, file: LibraryFile) -> Result<Outcome, Reason> {
+        if self.method == Method::Calls {
+            return Err(Reason::NoCalls);
+        }
+        let step = keysite::openssl(library)?;
+        let program = match step.program {
+            KeyProgram::KdfDerive => Program::EvpKdfDerive,
+            KeyProgram::PkeyCtxCtrl => return Err(Reason::NotYet),
+        };
+        let point = Point { offset: step.site.offset, program };
+        let inode = file.inode;
+        self.broker.attach(file.into_fd(), inode, vec![point], None)?;
+        Ok(Outcome::Secrets(step.function))
     }
 }

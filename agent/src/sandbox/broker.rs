@@ -1,7 +1,7 @@
 //! The broker: holds the loaded kernel half and the probes, carries out requests one at a time on
 //! a thread of its own, so that slow attaching and detaching never holds up the drain.
 
-use std::{os::fd::OwnedFd, thread, time::Duration};
+use std::{num::NonZeroU32, os::fd::OwnedFd, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -49,8 +49,9 @@ impl Handle {
         file: OwnedFd,
         inode: Inode,
         points: Vec<Point>,
+        process: Option<NonZeroU32>,
     ) -> Result<AttachmentId, Refusal> {
-        match self.call(Request::Attach { file, inode, points }) {
+        match self.call(Request::Attach { file, inode, points, process }) {
             Reply::Attached(id) => Ok(id),
             Reply::Refused(refusal) => Err(refusal),
             Reply::Counters(_) | Reply::Done => Err(Refusal::Gone),
@@ -74,13 +75,20 @@ impl Handle {
     pub fn test_return_probes(&self) -> ReturnProbes {
         let mut attached = None;
         let outcome = canary::test(|file, inode, points| {
-            attached = self.attach(file, inode, points).ok();
+            attached = self.attach(file, inode, points, None).ok();
             attached
         });
         if let Some(id) = attached {
-            let _ = self.call(Request::Detach(id));
+            self.detach(id);
         }
         outcome
+    }
+
+    /// Removes the probes of one attachment, and waits until the kernel has done so.
+    pub fn detach(&self, id: AttachmentId) {
+        if let Reply::Refused(refusal) = self.call(Request::Detach(id)) {
+            tracing::debug!(%refusal, "not detached");
+        }
     }
 
     /// Lets go of everything and ends the broker; the counters as they then stand.
@@ -123,8 +131,7 @@ fn serve(mut kernel: Kernel, queue: &Receiver<Envelope>) {
 
 fn answer(kernel: &mut Kernel, attachments: &mut Attachments, request: Request) -> Reply {
     match request {
-        Request::Attach { file, inode, points } => attachments
-            .attach(kernel, &file, inode, &points)
+        Request::Attach { file, inode, points, process } => attachments.attach(kernel, &file, inode, &points, process)
             .map_or_else(Reply::Refused, Reply::Attached),
         Request::Detach(id) => attachments.detach(id).map_or_else(Reply::Refused, |()| Reply::Done),
         Request::Counters => counters(kernel),

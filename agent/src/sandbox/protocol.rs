@@ -1,6 +1,6 @@
 //! What the rest of the agent may ask of the broker: a short, fixed list of typed requests.
 
-use std::{fmt, os::fd::OwnedFd};
+use std::{fmt, num::NonZeroU32, os::fd::OwnedFd};
 
 use serde::Serialize;
 
@@ -15,6 +15,8 @@ pub enum Request {
         inode: Inode,
         /// Where to attach what. All attach, or none stays attached.
         points: Vec<Point>,
+        /// The only process that is probed; `None` for all, now and later.
+        process: Option<NonZeroU32>,
     },
     /// Remove the probes of one file. Answered by [`Reply::Done`].
     Detach(AttachmentId),
