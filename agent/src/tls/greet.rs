@@ -31,9 +31,14 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    /// Whether the server asked for another ClientHello that is still to be answered.
+    /// Whether the server asked for another ClientHello and has not answered it yet.
     pub const fn retried(&self) -> bool {
         self.retry.is_some()
+    }
+
+    /// Whether that other ClientHello is still to come.
+    pub const fn awaits_another(&self) -> bool {
+        self.retry.is_some() && self.offered.is_none()
     }
 }
 

@@ -522,7 +522,7 @@ impl Connection {
                 Ok(Step::Moved)
             }
             // Early data that the retry has refused.
-            (ContentType::ApplicationData, None) if self.greeting.retried() => {
+            (ContentType::ApplicationData, None) if self.greeting.awaits_another() => {
                 self.lane(direction).clear_record();
                 Ok(Step::Moved)
             }

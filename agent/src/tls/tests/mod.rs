@@ -2,6 +2,9 @@
 //! and what the ends said; [`play`] feeds it to a connection in any order a test wants.
 
 mod corpus;
+mod loss;
+mod pairs;
+mod properties;
 
 use super::{
     certificate::Certificate,
