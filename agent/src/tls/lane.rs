@@ -27,10 +27,10 @@ const MAX_REFUSED: u32 = 64;
 
 /// Record numbers tried for a secret that is not proved yet: keys that begin in a loss have not
 /// come far.
-const PROVING_WINDOW: u64 = 128;
+const PROVING_WINDOW: u64 = 64;
 
 /// Records that a secret is tried on where the first may belong to other keys.
-const MAX_AHEAD: usize = 64;
+const MAX_AHEAD: usize = 32;
 
 /// Bytes of the smallest encrypted record: a header, a tag of eight bytes, a content type.
 const MIN_RECORD: u64 = 14;
@@ -219,6 +219,7 @@ impl Lane {
                     }
                     ContentType::Alert | ContentType::Handshake => return self.clear_record(),
                 },
+                Mode::Waiting(_) if self.tries > MAX_TRIES => return Event::Exhausted,
                 Mode::Waiting(_) => {
                     self.sealed = true;
                     return Event::Sealed { content: record.content, at };
@@ -243,16 +244,18 @@ impl Lane {
     }
 
     /// Whether these keys open what lies ready.
-    pub fn proves(&self, keys: &Keys) -> bool {
-        let (records, last) = if self.torn || self.unwanted {
-            (MAX_AHEAD, self.missing.at_most.min(PROVING_WINDOW))
-        } else {
-            (1, 0)
+    pub fn proves(&mut self, keys: &Keys) -> bool {
+        let (records, last) = match (self.torn, self.unwanted) {
+            (false, false) => (1, 0),
+            (false, true) => (MAX_AHEAD, 0),
+            (true, _) => (MAX_AHEAD, self.missing.at_most.min(PROVING_WINDOW)),
         };
-        let mut ahead = self.cursor.ahead().take(records).enumerate();
-        ahead.any(|(index, record)| {
-            let last = if self.torn { last.saturating_add(index as u64) } else { last };
-            (0..=last).any(|number| keys.opener.open(number, &record).is_some())
+        let tries = &mut self.tries;
+        self.cursor.ahead().take(records).any(|record| {
+            (0..=last).any(|number| {
+                *tries = tries.saturating_add(u64::from(records > 1));
+                *tries <= MAX_TRIES && keys.opener.open(number, &record).is_some()
+            })
         })
     }
 

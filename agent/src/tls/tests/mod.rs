@@ -5,6 +5,7 @@ mod corpus;
 mod loss;
 mod pairs;
 mod properties;
+mod secrets;
 
 use super::{
     certificate::Certificate,
@@ -142,7 +143,7 @@ fn key_log(label: &str, random: &[u8], secret: &[u8]) -> Option<Shown> {
     Some(Shown::Traffic { label, secret, client_random: Some(random) })
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
