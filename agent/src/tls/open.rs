@@ -244,6 +244,11 @@ impl Connection {
         match self.lane(direction).event() {
             Event::Idle => Ok(Step::Waits),
             Event::Ended => Ok(self.close(direction, self.latest, false)),
+            // Whatever follows a close_notify is no affair of TLS.
+            Event::NotTls if self.half(direction).lane.closed => {
+                self.lane(direction).clear();
+                Ok(Step::Waits)
+            }
             Event::NotTls => Err(Reason::NotTls),
             Event::Exhausted => Err(Reason::Desynchronised),
             Event::Lost { at, at_most } => self.lose(direction, at, at_most),

@@ -87,7 +87,7 @@ impl Connection {
             Phase::Tls13(tls) => tls.indexes(stage),
             Phase::Tls12(handshakes) => handshakes.get(half.current?)?.indexes(),
         };
-        Some(Need { stage, indexes })
+        Some(Need { stage, indexes, trial: !half.lane.torn })
     }
 
     fn resolve_one(&mut self, direction: Direction, pool: &SecretPool) -> bool {

@@ -5,6 +5,7 @@ mod corpus;
 mod loss;
 mod pairs;
 mod properties;
+mod records;
 mod secrets;
 
 use super::{

@@ -26,7 +26,7 @@ use crate::{
 const CA: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/ca.pem");
 const SERVER: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/server.pem");
 const SERVER_KEY: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/server.key");
-const CLIENT: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/client.pem");
+pub(super) const CLIENT: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/client.pem");
 const CLIENT_KEY: &[u8] = include_bytes!("../../../../tests/corpora/tls/pki/client.key");
 
 #[derive(Debug, Default)]

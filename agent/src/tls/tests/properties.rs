@@ -9,19 +9,24 @@ use proptest::{
     sample::select,
     test_runner::Config,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     Seen, Session, Shown,
     corpus::{CBC, CLIENT_AUTHENTICATION, EARLY_DATA, KEY_UPDATE, RENEGOTIATION, RETRY, SIMPLE},
     hit,
     loss::body,
-    pairs::{Ends, suites},
+    pairs::{CLIENT, Ends, suites},
     session, show,
 };
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
     tls::{
+        certificate::Certificate,
+        handshake::EncryptedExtensions,
+        hello::{ClientHello, ServerHello},
+        ja4::ja4,
         open::Connection,
         output::Output,
         pool::SecretPool,
@@ -148,7 +153,7 @@ fn end(connection: &mut Connection) {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 96, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 256, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn any_cut_and_any_arrival_of_secrets_give_the_same_plaintext(
@@ -253,6 +258,32 @@ proptest! {
         });
         seen.drain(&mut connection);
         check_all(session, &seen);
+    }
+
+    #[test]
+    fn parsers_take_any_bytes_and_any_change(
+        bytes in vec(any::<u8>(), 0..300),
+        changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        length in any::<proptest::sample::Index>(),
+    ) {
+        let hello = &SESSIONS[0].flow[0].1[9..];
+        let der = CertificateDer::from_pem_slice(CLIENT).unwrap();
+        for whole in [hello, &der, &bytes] {
+            let mut changed = whole.to_vec();
+            for (index, byte) in &changes {
+                if !changed.is_empty() {
+                    let at = index.index(changed.len());
+                    changed[at] = *byte;
+                }
+            }
+            changed.truncate(length.index(changed.len() + 1));
+            let _ = ClientHello::parse(&changed).map(|hello| ja4(&hello));
+            let _ = ServerHello::parse(&changed);
+            let _ = EncryptedExtensions::parse(&changed);
+            let _ = Certificate::leaf_tls12(&changed);
+            let _ = Certificate::leaf_tls13(&changed);
+            let _ = Certificate::of_der(&changed);
+        }
     }
 
     #[test]
