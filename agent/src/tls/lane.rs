@@ -166,10 +166,7 @@ impl Lane {
 
     /// Appends a fragment of a handshake record.
     pub fn feed_messages(&mut self, fragment: &[u8]) {
-        // After a loss in clear the messages have no beginning any more; new keys mend that.
-        if !(self.torn && matches!(self.mode, Mode::Plain)) {
-            self.messages.feed(fragment);
-        }
+        self.messages.feed(fragment);
     }
 
     /// The stage that the lane waits for or reads in.
@@ -209,12 +206,10 @@ impl Lane {
             };
             let at = record.at;
             match &mut self.mode {
+                // Nothing proves a record in clear: what follows waits for keys.
+                Mode::Plain if self.torn => return Event::Idle,
                 Mode::Plain => match record.content {
-                    ContentType::ChangeCipherSpec => {
-                        return Event::Sealed { content: record.content, at };
-                    }
-                    _ if record.searched => self.cursor.reject(),
-                    ContentType::ApplicationData => {
+                    ContentType::ChangeCipherSpec | ContentType::ApplicationData => {
                         return Event::Sealed { content: record.content, at };
                     }
                     ContentType::Alert | ContentType::Handshake => return self.clear_record(),

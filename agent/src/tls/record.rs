@@ -236,11 +236,6 @@ impl RecordCursor {
         std::mem::replace(&mut self.skipped, 0)
     }
 
-    /// Searches from here on, as after a record that no key opens in a stream that had a gap.
-    pub const fn search(&mut self) {
-        self.searching = true;
-    }
-
     /// Forgets everything, as after a failure.
     pub fn clear(&mut self) {
         let length = self.held();
