@@ -65,8 +65,10 @@ impl Keys {
 }
 
 /// How the records that come next are protected.
+#[derive(Default)]
 pub(super) enum Mode {
     /// Not at all.
+    #[default]
     Plain,
     /// By keys that are not known yet.
     Waiting(Stage),
@@ -106,6 +108,7 @@ struct Missing {
 }
 
 /// One direction.
+#[derive(Default)]
 pub(super) struct Lane {
     pub cursor: RecordCursor,
     pub mode: Mode,
@@ -127,27 +130,6 @@ pub(super) struct Lane {
     missing: Missing,
     tries: u64,
     refused: u32,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self {
-            cursor: RecordCursor::default(),
-            mode: Mode::Plain,
-            greeted: false,
-            torn: false,
-            unwanted: false,
-            sealed: false,
-            offset: 0,
-            skip: 0,
-            closed: false,
-            messages: Messages::default(),
-            held: None,
-            missing: Missing::default(),
-            tries: 0,
-            refused: 0,
-        }
-    }
 }
 
 impl Lane {
@@ -313,14 +295,16 @@ impl Lane {
             self.skip = self.skip.saturating_sub(bytes);
             return Event::Skipped { bytes, at: loss.at };
         }
-        self.tear(match loss.record {
-            Some(_) => Missing { at_least: 1, at_most: 1 },
-            None => Missing {
-                at_least: loss.bytes / (MAX_FRAGMENT.saturating_add(HEADER) as u64),
-                at_most: (loss.bytes / MIN_RECORD).saturating_add(1),
+        let known = (loss.bytes != u64::MAX).then_some(loss.bytes);
+        self.tear(match (loss.record, known) {
+            (Some(_), _) => Missing { at_least: 1, at_most: 1 },
+            (None, Some(bytes)) => Missing {
+                at_least: bytes / (MAX_FRAGMENT.saturating_add(HEADER) as u64),
+                at_most: (bytes / MIN_RECORD).saturating_add(1),
             },
+            (None, None) => Missing { at_least: 0, at_most: WINDOW },
         });
-        Event::Lost { at: loss.at, at_most: (loss.bytes != u64::MAX).then_some(loss.bytes) }
+        Event::Lost { at: loss.at, at_most: known }
     }
 
     fn tear(&mut self, missing: Missing) {

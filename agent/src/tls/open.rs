@@ -18,7 +18,7 @@ use super::{
     pool::HitId,
     protect::Opened,
     record::ContentType,
-    secret::{Origin, Stage},
+    secret::{Need, Origin, Shown, Stage},
     tls12::Handshake,
     tls13::Tls13,
 };
@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) greeting: Greeting,
     pub(super) outputs: VecDeque<Output>,
     pub(super) origins: Vec<Origin>,
+    /// What was asked for, and shown, when the first record opened.
+    pub(super) proof: Option<(Need, Shown)>,
     latest: Timestamp,
     pub(super) failed: Option<Reason>,
 }
@@ -95,6 +97,7 @@ impl Connection {
             greeting: Greeting::default(),
             outputs: VecDeque::new(),
             origins: Vec::new(),
+            proof: None,
             latest: Timestamp::default(),
             failed: None,
         }
@@ -212,7 +215,7 @@ impl Connection {
     fn fail(&mut self, reason: Reason) {
         self.failed = Some(reason);
         // Wipes the secrets.
-        self.phase = Phase::Hello;
+        (self.phase, self.proof) = (Phase::Hello, None);
         for direction in [Direction::Outbound, Direction::Inbound] {
             let lane = self.lane(direction);
             lane.clear();

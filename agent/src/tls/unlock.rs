@@ -52,6 +52,18 @@ impl Connection {
         }
     }
 
+    /// Looks for others who derived the secret that first opened this connection: the other end may
+    /// show it later than the first did. Who shows anything else under its index is no end of it.
+    pub fn attribute(&mut self, pool: &SecretPool) {
+        let Some((need, proof)) = self.proof.take() else { return };
+        for (_, hit) in pool.candidates(&need, 0) {
+            if hit.shown.same_knowledge(&proof) {
+                self.witness(hit.origin);
+            }
+        }
+        self.proof = Some((need, proof));
+    }
+
     /// Who derived the secrets that opened this connection: its ends, as far as they are on this
     /// host and covered. At most [`MAX_ORIGINS`].
     #[must_use]
@@ -93,19 +105,12 @@ impl Connection {
     fn resolve_one(&mut self, direction: Direction, pool: &SecretPool) -> bool {
         let Some(need) = self.need(direction) else { return false };
         let after = std::mem::replace(&mut self.half_mut(direction).seen, pool.latest());
-        let proof = pool
-            .candidates(&need, after)
-            .find(|(_, hit)| self.try_hit(direction, hit))
-            .map(|(_, hit)| &hit.shown);
-        let Some(proof) = proof else { return false };
-        self.half_mut(direction).seen = 0;
-        // The other end's hits show the same, and name the other end.
-        for (_, hit) in pool.candidates(&need, 0) {
-            if hit.shown.same_knowledge(proof) {
-                self.witness(hit.origin);
-            }
+        let opened = pool.candidates(&need, after).any(|(_, hit)| self.try_hit(direction, hit));
+        if opened {
+            self.half_mut(direction).seen = 0;
+            self.attribute(pool);
         }
-        true
+        opened
     }
 
     fn try_hit(&mut self, direction: Direction, hit: &SecretHit) -> bool {
@@ -130,6 +135,7 @@ impl Connection {
         }
         self.lane(direction).set_mode(Mode::Open(Box::new(keys)));
         self.witness(hit.origin);
+        self.proof.get_or_insert((need, hit.shown.clone()));
         true
     }
 

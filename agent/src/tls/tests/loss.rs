@@ -113,6 +113,29 @@ fn after_a_loss_of_many_records_their_number_is_found() {
 }
 
 #[test]
+fn a_loss_of_unknown_length_has_no_bound_and_is_overcome() {
+    let session = bulk(&rustls::version::TLS13);
+    let (last, first) = session.flow.split_last().unwrap();
+    let (body, before) = first.split_last().unwrap();
+    assert_eq!((body.0, last.0), (Direction::Outbound, Direction::Inbound));
+    let mut pool = SecretPool::new();
+    session.hits.iter().for_each(|hit| pool.insert(hit.clone()));
+    let (mut connection, mut seen) = (Connection::new(), Seen::default());
+    for (direction, bytes) in before {
+        let lost = *direction == Direction::Inbound && bytes.len() > 60_000;
+        if lost {
+            connection.gap(*direction, Timestamp(1), u64::MAX);
+        } else {
+            connection.feed(*direction, Timestamp(1), bytes);
+        }
+        connection.resolve(&pool);
+        seen.drain(&mut connection);
+    }
+    assert_eq!(seen.gaps, [(Direction::Inbound, None)]);
+    assert_eq!((show(&seen.server), show(&seen.client)), (show(b"done"), show(b"GETagain")));
+}
+
+#[test]
 fn a_lost_key_update_is_made_up_for() {
     let recorded = session(KEY_UPDATE);
     let (at, length) = *records(&recorded, Direction::Outbound)

@@ -52,6 +52,18 @@ fn both_ends_of_a_connection_are_told() {
 }
 
 #[test]
+fn the_other_end_may_show_the_secret_later() {
+    let recorded = session(SIMPLE);
+    let (mut connection, _) = play(&recorded);
+    let mut pool = SecretPool::new();
+    let mut other = recorded.hits[0].clone();
+    other.origin = origin(2);
+    pool.insert(other);
+    connection.attribute(&pool);
+    assert_eq!(connection.origins(), [origin(1), origin(2)]);
+}
+
+#[test]
 fn a_liar_is_no_end() {
     let mut recorded = session(CBC);
     let mut lie = recorded.hits[0].clone();
