@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records sessions of OpenSSL's client with its server as text for the tests of tls/.
 
-    record.py OPENSSL-BINARY        writes pki/ (if it is absent) and openssl/*.txt beside itself
+    record.py OPENSSL-BINARY [NAME...]   writes pki/ (if it is absent) and openssl/NAME.txt
 
 Each session runs through a proxy that notes the ciphertext in the order in which it passed. The
 lines that both ends said are the expected plaintext, the server's key log holds the secrets.
@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PKI = HERE / "pki"
 OUT = HERE / "openssl"
 OPENSSL = sys.argv[1] if len(sys.argv) > 1 else "openssl"
+WANTED = sys.argv[2:]
 LEGACY = ":@SECLEVEL=0"
 
 # name: (arguments of both ends, of the server, of the client, what the client types, the server)
@@ -75,12 +76,18 @@ RESUMED = {
     "tls13_resumed": (TLS13, [], [], 0),
     "tls13_early_data": (TLS13, ["-early_data"], ["-early_data", "early.txt"], 0),
     "tls13_early_data_refused": (TLS13, ["-early_data"], ["-early_data", "early.txt"], 1),
+    "tls13_early_data_retry": (
+        TLS13, ["-early_data", "-groups", "P-384"], ["-early_data", "early.txt"], 0),
 }
 EARLY = b"GET /early HTTP/1.1\n"
 
 
 def run(*arguments):
     subprocess.run([OPENSSL, *arguments], cwd=PKI, check=True, capture_output=True)
+
+
+def wanted(sessions):
+    return [item for item in sessions.items() if not WANTED or item[0] in WANTED]
 
 
 def make_pki():
@@ -205,12 +212,12 @@ def main():
         for file in PKI.iterdir():
             (scratch / file.name).write_bytes(file.read_bytes())
         (scratch / "early.txt").write_bytes(EARLY)
-        for name, (both, of_server, of_client, typed, answered) in SESSIONS.items():
+        for name, (both, of_server, of_client, typed, answered) in wanted(SESSIONS):
             server = Server(both, of_server, scratch)
             flow, log, _ = server.talk(both, of_client, scratch, typed, answered)
             server.process.kill()
             write(name, flow, log, said(typed), said(answered))
-        for name, (both, of_server, of_client, replays) in RESUMED.items():
+        for name, (both, of_server, of_client, replays) in wanted(RESUMED):
             server = Server(both, of_server, scratch)
             server.talk(both, ["-sess_out", "session"], scratch, HELLO, ANSWER)
             for _ in range(replays + 1):

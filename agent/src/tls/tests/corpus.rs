@@ -77,6 +77,8 @@ pub(super) const RENEGOTIATION: &str = recorded!("tls12_renegotiation");
 pub(super) const CBC: &str = recorded!("tls12_cbc_sha_etm");
 pub(super) const KEY_UPDATE: &str = recorded!("tls13_key_update");
 pub(super) const EARLY_DATA: &str = recorded!("tls13_early_data");
+pub(super) const EARLY_DATA_REFUSED: &str = recorded!("tls13_early_data_refused");
+pub(super) const EARLY_DATA_RETRY: &str = recorded!("tls13_early_data_retry");
 
 /// Checks a recording and the suite that it was made for.
 fn check_recorded(text: &str, suite: &str) -> Seen {
@@ -162,6 +164,8 @@ fn openssl_resumption() {
 fn openssl_early_data_taken_and_refused() {
     let taken = check(&session(EARLY_DATA));
     assert!(taken.client.starts_with(b"GET /early"));
-    let refused = check(&session(recorded!("tls13_early_data_refused")));
+    let refused = check(&session(EARLY_DATA_REFUSED));
     assert!(refused.offers[0].early_data && refused.client.starts_with(b"GET /client"));
+    let retried = check(&session(EARLY_DATA_RETRY));
+    assert!(retried.offers[0].early_data && retried.client.starts_with(b"GET /client"));
 }

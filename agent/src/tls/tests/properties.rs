@@ -13,7 +13,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     Seen, Session, Shown,
-    corpus::{CBC, CLIENT_AUTHENTICATION, EARLY_DATA, KEY_UPDATE, RENEGOTIATION, RETRY, SIMPLE},
+    corpus::{
+        CBC, CLIENT_AUTHENTICATION, EARLY_DATA, EARLY_DATA_REFUSED, EARLY_DATA_RETRY, KEY_UPDATE,
+        RENEGOTIATION, RETRY, SIMPLE,
+    },
     hit,
     loss::body,
     pairs::{CLIENT, Ends, suites},
@@ -37,7 +40,17 @@ use crate::{
 
 /// Sessions to choose from: recorded ones, and one per suite of rustls.
 static SESSIONS: LazyLock<Vec<Session>> = LazyLock::new(|| {
-    let texts = [SIMPLE, RETRY, CLIENT_AUTHENTICATION, CBC, RENEGOTIATION, KEY_UPDATE, EARLY_DATA];
+    let texts = [
+        SIMPLE,
+        RETRY,
+        CLIENT_AUTHENTICATION,
+        CBC,
+        RENEGOTIATION,
+        KEY_UPDATE,
+        EARLY_DATA,
+        EARLY_DATA_REFUSED,
+        EARLY_DATA_RETRY,
+    ];
     let recorded = texts.into_iter().map(session);
     let (long, short) = (body(20_000), body(300));
     let turns: [(&[u8], &[u8]); 2] = [(&short, &long), (&long[300..], b"end")];
