@@ -112,8 +112,8 @@ impl Connection {
         Ok(())
     }
 
-    /// TLS 1.2, after a loss in clear: the ChangeCipherSpec may be lost too, so whatever opens under
-    /// the new keys is under the new keys.
+    /// TLS 1.2, after a loss in clear: the ChangeCipherSpec may be lost too, so the new keys count
+    /// from the first record that they open.
     fn await_pending(&mut self, direction: Direction) {
         let half = self.half_mut(direction);
         if half.lane.torn && half.current.is_none() && half.pending.is_some() {
