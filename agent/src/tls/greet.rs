@@ -31,9 +31,14 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    /// Whether the server asked for another ClientHello that is still to be answered.
+    /// Whether the server asked for another ClientHello and has not answered it yet.
     pub const fn retried(&self) -> bool {
         self.retry.is_some()
+    }
+
+    /// Whether that other ClientHello is still to come.
+    pub const fn awaits_another(&self) -> bool {
+        self.retry.is_some() && self.offered.is_none()
     }
 }
 
@@ -91,17 +96,30 @@ impl Connection {
                 lane.unwanted = false;
                 lane.set_mode(Mode::Waiting(Stage::Application));
             }
-            None | Some(Stage::Application | Stage::Master) => return Ok(()),
+            None => self.await_pending(direction),
+            Some(Stage::Application | Stage::Master) => {}
+        }
+        if side != Some(Side::Server) {
+            return Ok(());
         }
         // The server would have said whether it takes early data.
-        if let (Some(Side::Server), Some(client)) = (side, self.client) {
-            let lane = self.lane(client);
-            if lane.stage() == Some(Stage::Early) {
-                lane.torn = true;
-                lane.set_mode(Mode::Waiting(Stage::Application));
-            }
+        let undecided = matches!(&self.phase, Phase::Tls13(tls) if tls.early.is_none());
+        let client = self.lane(direction.reverse());
+        if undecided && client.stage() == Some(Stage::Early) {
+            client.torn = true;
+            client.set_mode(Mode::Waiting(Stage::Application));
         }
         Ok(())
+    }
+
+    /// TLS 1.2, after a loss in clear: the ChangeCipherSpec may be lost too, so the new keys count
+    /// from the first record that they open.
+    fn await_pending(&mut self, direction: Direction) {
+        let half = self.half_mut(direction);
+        if half.lane.torn && half.current.is_none() && half.pending.is_some() {
+            half.current = half.pending.take();
+            half.lane.set_mode(Mode::Waiting(Stage::Master));
+        }
     }
 
     /// Goes on without early data whose secret did not come.
@@ -233,6 +251,7 @@ impl Connection {
         });
         self.half_mut(direction).pending = Some(index);
         self.half_mut(direction.reverse()).pending = Some(index);
+        self.await_pending(direction.reverse());
         self.outputs.push_back(Output::Negotiated(Negotiated {
             version: Version::Tls12,
             suite,

@@ -27,10 +27,10 @@ const MAX_REFUSED: u32 = 64;
 
 /// Record numbers tried for a secret that is not proved yet: keys that begin in a loss have not
 /// come far.
-const PROVING_WINDOW: u64 = 128;
+const PROVING_WINDOW: u64 = 64;
 
 /// Records that a secret is tried on where the first may belong to other keys.
-const MAX_AHEAD: usize = 64;
+const MAX_AHEAD: usize = 32;
 
 /// Bytes of the smallest encrypted record: a header, a tag of eight bytes, a content type.
 const MIN_RECORD: u64 = 14;
@@ -65,8 +65,10 @@ impl Keys {
 }
 
 /// How the records that come next are protected.
+#[derive(Default)]
 pub(super) enum Mode {
     /// Not at all.
+    #[default]
     Plain,
     /// By keys that are not known yet.
     Waiting(Stage),
@@ -106,6 +108,7 @@ struct Missing {
 }
 
 /// One direction.
+#[derive(Default)]
 pub(super) struct Lane {
     pub cursor: RecordCursor,
     pub mode: Mode,
@@ -129,27 +132,6 @@ pub(super) struct Lane {
     refused: u32,
 }
 
-impl Default for Lane {
-    fn default() -> Self {
-        Self {
-            cursor: RecordCursor::default(),
-            mode: Mode::Plain,
-            greeted: false,
-            torn: false,
-            unwanted: false,
-            sealed: false,
-            offset: 0,
-            skip: 0,
-            closed: false,
-            messages: Messages::default(),
-            held: None,
-            missing: Missing::default(),
-            tries: 0,
-            refused: 0,
-        }
-    }
-}
-
 impl Lane {
     /// The next handshake message.
     pub fn message(&mut self) -> Result<Option<Message>, Malformed> {
@@ -166,10 +148,7 @@ impl Lane {
 
     /// Appends a fragment of a handshake record.
     pub fn feed_messages(&mut self, fragment: &[u8]) {
-        // After a loss in clear the messages have no beginning any more; new keys mend that.
-        if !(self.torn && matches!(self.mode, Mode::Plain)) {
-            self.messages.feed(fragment);
-        }
+        self.messages.feed(fragment);
     }
 
     /// The stage that the lane waits for or reads in.
@@ -209,16 +188,15 @@ impl Lane {
             };
             let at = record.at;
             match &mut self.mode {
+                // Nothing proves a record in clear: what follows waits for keys.
+                Mode::Plain if self.torn => return Event::Idle,
                 Mode::Plain => match record.content {
-                    ContentType::ChangeCipherSpec => {
-                        return Event::Sealed { content: record.content, at };
-                    }
-                    _ if record.searched => self.cursor.reject(),
-                    ContentType::ApplicationData => {
+                    ContentType::ChangeCipherSpec | ContentType::ApplicationData => {
                         return Event::Sealed { content: record.content, at };
                     }
                     ContentType::Alert | ContentType::Handshake => return self.clear_record(),
                 },
+                Mode::Waiting(_) if self.tries > MAX_TRIES => return Event::Exhausted,
                 Mode::Waiting(_) => {
                     self.sealed = true;
                     return Event::Sealed { content: record.content, at };
@@ -243,16 +221,18 @@ impl Lane {
     }
 
     /// Whether these keys open what lies ready.
-    pub fn proves(&self, keys: &Keys) -> bool {
-        let (records, last) = if self.torn || self.unwanted {
-            (MAX_AHEAD, self.missing.at_most.min(PROVING_WINDOW))
-        } else {
-            (1, 0)
+    pub fn proves(&mut self, keys: &Keys) -> bool {
+        let (records, last) = match (self.torn, self.unwanted) {
+            (false, false) => (1, 0),
+            (false, true) => (MAX_AHEAD, 0),
+            (true, _) => (MAX_AHEAD, self.missing.at_most.min(PROVING_WINDOW)),
         };
-        let mut ahead = self.cursor.ahead().take(records).enumerate();
-        ahead.any(|(index, record)| {
-            let last = if self.torn { last.saturating_add(index as u64) } else { last };
-            (0..=last).any(|number| keys.opener.open(number, &record).is_some())
+        let tries = &mut self.tries;
+        self.cursor.ahead().take(records).any(|record| {
+            (0..=last).any(|number| {
+                *tries = tries.saturating_add(u64::from(records > 1));
+                *tries <= MAX_TRIES && keys.opener.open(number, &record).is_some()
+            })
         })
     }
 
@@ -315,14 +295,16 @@ impl Lane {
             self.skip = self.skip.saturating_sub(bytes);
             return Event::Skipped { bytes, at: loss.at };
         }
-        self.tear(match loss.record {
-            Some(_) => Missing { at_least: 1, at_most: 1 },
-            None => Missing {
-                at_least: loss.bytes / (MAX_FRAGMENT.saturating_add(HEADER) as u64),
-                at_most: (loss.bytes / MIN_RECORD).saturating_add(1),
+        let known = (loss.bytes != u64::MAX).then_some(loss.bytes);
+        self.tear(match (loss.record, known) {
+            (Some(_), _) => Missing { at_least: 1, at_most: 1 },
+            (None, Some(bytes)) => Missing {
+                at_least: bytes / (MAX_FRAGMENT.saturating_add(HEADER) as u64),
+                at_most: (bytes / MIN_RECORD).saturating_add(1),
             },
+            (None, None) => Missing { at_least: 0, at_most: WINDOW },
         });
-        Event::Lost { at: loss.at, at_most: (loss.bytes != u64::MAX).then_some(loss.bytes) }
+        Event::Lost { at: loss.at, at_most: known }
     }
 
     fn tear(&mut self, missing: Missing) {

@@ -4,7 +4,7 @@
 //! Nothing blocks and nothing is guessed: a direction whose next record cannot be opened yet keeps
 //! its ciphertext, up to a bound, and [`Connection::needs`] says which secrets would help. A
 //! record's tag proves a secret; one that proves nothing changes nothing. The handshake's own
-//! steps are in `greet.rs`.
+//! steps are in `greet.rs`, the trial of secrets in `unlock.rs`.
 
 use std::collections::VecDeque;
 
@@ -13,22 +13,19 @@ use bytes::Bytes;
 use super::{
     greet::Greeting,
     handshake::Message,
-    lane::{Event, Keys, Lane, Mode},
+    lane::{Event, Lane, Mode},
     output::{Output, Reason, Side, State},
-    pool::{HitId, SecretPool},
+    pool::HitId,
     protect::Opened,
     record::ContentType,
-    secret::{Index, Need, Origin, Secret, SecretHit, Shown, Stage},
+    secret::{Need, Origin, Shown, Stage},
     tls12::Handshake,
-    tls13::{Candidate, Tls13},
+    tls13::Tls13,
 };
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     flow::chunk::Direction,
 };
-
-/// Processes remembered as ends of a connection: two, and forks that share them.
-pub const MAX_ORIGINS: usize = 8;
 
 /// How long, in stream time, early data that the server took may wait for its secret before the
 /// rest of its direction goes on without it.
@@ -55,7 +52,7 @@ pub(super) struct Half {
     /// Whether a ChangeCipherSpec was read whose effect waits for the other direction.
     pub turning: bool,
     /// Newest hit that was tried here.
-    seen: HitId,
+    pub(super) seen: HitId,
 }
 
 /// A connection. Holds at most [`MAX_HELD`](super::record::MAX_HELD) bytes of ciphertext and one
@@ -68,9 +65,11 @@ pub struct Connection {
     pub(super) phase: Phase,
     pub(super) greeting: Greeting,
     pub(super) outputs: VecDeque<Output>,
-    origins: Vec<Origin>,
+    pub(super) origins: Vec<Origin>,
+    /// What was asked for, and shown, when the first record opened.
+    pub(super) proof: Option<(Need, Shown)>,
     latest: Timestamp,
-    failed: Option<Reason>,
+    pub(super) failed: Option<Reason>,
 }
 
 /// Whether a step changed anything.
@@ -78,11 +77,6 @@ pub struct Connection {
 pub(super) enum Step {
     Moved,
     Waits,
-}
-
-enum Proof {
-    Tls13(Candidate),
-    Tls12(Secret),
 }
 
 impl Default for Connection {
@@ -103,6 +97,7 @@ impl Connection {
             greeting: Greeting::default(),
             outputs: VecDeque::new(),
             origins: Vec::new(),
+            proof: None,
             latest: Timestamp::default(),
             failed: None,
         }
@@ -134,38 +129,6 @@ impl Connection {
         self.outputs.pop_front()
     }
 
-    /// What is waited for, the server's direction first. Empty unless a record lies ready that
-    /// will prove or disprove what is offered.
-    pub fn needs(&self) -> impl Iterator<Item = Need> {
-        self.waiting().into_iter().flatten().filter_map(|direction| self.need(direction))
-    }
-
-    /// Tries one hit on every direction that waits; whether it opened one.
-    pub fn offer(&mut self, hit: &SecretHit) -> bool {
-        let mut opened = false;
-        for direction in self.waiting().into_iter().flatten() {
-            opened |= self.try_hit(direction, hit);
-        }
-        if opened {
-            self.run();
-        }
-        opened
-    }
-
-    /// Tries what the pool has and was not tried before, as long as that opens anything.
-    pub fn resolve(&mut self, pool: &SecretPool) {
-        loop {
-            let mut opened = false;
-            for direction in self.waiting().into_iter().flatten() {
-                opened |= self.resolve_one(direction, pool);
-            }
-            if !opened {
-                return;
-            }
-            self.run();
-        }
-    }
-
     /// Where the connection stands.
     #[must_use]
     pub fn state(&self) -> State {
@@ -177,13 +140,6 @@ impl Connection {
         }
         let open = |half: &Half| matches!(half.lane.mode, Mode::Open(_));
         if open(&self.inbound) || open(&self.outbound) { State::Open } else { State::Handshake }
-    }
-
-    /// Who derived the secrets that opened this connection: its ends, as far as they are on this
-    /// host and covered. At most [`MAX_ORIGINS`].
-    #[must_use]
-    pub fn origins(&self) -> &[Origin] {
-        &self.origins
     }
 
     /// The direction in which the client sends, once its ClientHello was seen.
@@ -241,7 +197,7 @@ impl Connection {
         self.run();
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             let mut moved = false;
             for direction in [Direction::Outbound, Direction::Inbound] {
@@ -258,6 +214,8 @@ impl Connection {
 
     fn fail(&mut self, reason: Reason) {
         self.failed = Some(reason);
+        // Wipes the secrets.
+        (self.phase, self.proof) = (Phase::Hello, None);
         for direction in [Direction::Outbound, Direction::Inbound] {
             let lane = self.lane(direction);
             lane.clear();
@@ -289,6 +247,11 @@ impl Connection {
         match self.lane(direction).event() {
             Event::Idle => Ok(Step::Waits),
             Event::Ended => Ok(self.close(direction, self.latest, false)),
+            // Whatever follows a close_notify is no affair of TLS.
+            Event::NotTls if self.half(direction).lane.closed => {
+                self.lane(direction).clear();
+                Ok(Step::Waits)
+            }
             Event::NotTls => Err(Reason::NotTls),
             Event::Exhausted => Err(Reason::Desynchronised),
             Event::Lost { at, at_most } => self.lose(direction, at, at_most),
@@ -401,108 +364,6 @@ impl Connection {
         offset
     }
 
-    /// Keys that follow from what is known already.
-    fn derived(&self, direction: Direction, stage: Stage) -> Option<Keys> {
-        let side = self.side(direction)?;
-        match &self.phase {
-            Phase::Hello => None,
-            Phase::Tls13(tls) => Keys::of_traffic(tls.suite, stage, tls.secret(side, stage)?),
-            Phase::Tls12(handshakes) => handshakes.get(self.half(direction).current?)?.keys(side),
-        }
-    }
-
-    /// The directions in which something may be waited for, the server's first.
-    fn waiting(&self) -> Option<[Direction; 2]> {
-        self.client.map(|client| [client.reverse(), client])
-    }
-
-    fn need(&self, direction: Direction) -> Option<Need> {
-        let half = self.half(direction);
-        let Mode::Waiting(stage) = half.lane.mode else { return None };
-        if !half.lane.sealed || self.failed.is_some() {
-            return None;
-        }
-        let indexes: Vec<Index> = match &self.phase {
-            Phase::Hello => return None,
-            // Whether early data was taken at all must be known first.
-            Phase::Tls13(tls) if stage == Stage::Early && tls.early.is_none() => return None,
-            Phase::Tls13(tls) => tls.indexes(stage),
-            Phase::Tls12(handshakes) => handshakes.get(half.current?)?.indexes(),
-        };
-        Some(Need { stage, indexes })
-    }
-
-    fn resolve_one(&mut self, direction: Direction, pool: &SecretPool) -> bool {
-        let Some(need) = self.need(direction) else { return false };
-        let after = std::mem::replace(&mut self.half_mut(direction).seen, pool.latest());
-        let proof = pool
-            .candidates(&need, after)
-            .find(|(_, hit)| self.try_hit(direction, hit))
-            .map(|(_, hit)| &hit.shown);
-        let Some(proof) = proof else { return false };
-        self.half_mut(direction).seen = 0;
-        // The other end's hits show the same, and name the other end.
-        for (_, hit) in pool.candidates(&need, 0) {
-            if hit.shown.same_knowledge(proof) {
-                self.witness(hit.origin);
-            }
-        }
-        true
-    }
-
-    fn try_hit(&mut self, direction: Direction, hit: &SecretHit) -> bool {
-        let Some(need) = self.need(direction).filter(|need| need.stage == hit.shown.stage()) else {
-            return false;
-        };
-        let Some((keys, proof)) = self.candidate(direction, need.stage, &hit.shown) else {
-            return false;
-        };
-        if !self.half(direction).lane.proves(&keys) {
-            return false;
-        }
-        let current = self.half(direction).current;
-        match (&mut self.phase, proof) {
-            (Phase::Tls13(tls), Proof::Tls13(candidate)) => tls.learn(need.stage, candidate),
-            (Phase::Tls12(handshakes), Proof::Tls12(master)) => {
-                if let Some(handshake) = current.and_then(|index| handshakes.get_mut(index)) {
-                    handshake.master = Some(master);
-                }
-            }
-            _ => return false,
-        }
-        self.lane(direction).set_mode(Mode::Open(Box::new(keys)));
-        self.witness(hit.origin);
-        true
-    }
-
-    fn candidate(
-        &self,
-        direction: Direction,
-        stage: Stage,
-        shown: &Shown,
-    ) -> Option<(Keys, Proof)> {
-        let side = self.side(direction)?;
-        match &self.phase {
-            Phase::Hello => None,
-            Phase::Tls13(tls) => {
-                let candidate = tls.candidate(side, stage, shown)?;
-                let keys = Keys::of_traffic(tls.suite, stage, candidate.secret.clone())?;
-                Some((keys, Proof::Tls13(candidate)))
-            }
-            Phase::Tls12(handshakes) => {
-                let master = Handshake::candidate(shown)?;
-                let handshake = handshakes.get(self.half(direction).current?)?;
-                Some((handshake.keys_of(side, &master)?, Proof::Tls12(master)))
-            }
-        }
-    }
-
-    fn witness(&mut self, origin: Origin) {
-        if self.origins.len() < MAX_ORIGINS && !self.origins.contains(&origin) {
-            self.origins.push(origin);
-        }
-    }
-
     /// A record lies ready that cannot be opened: it is the sign for new keys, or waits.
     fn sealed(
         &mut self,
@@ -522,7 +383,7 @@ impl Connection {
                 Ok(Step::Moved)
             }
             // Early data that the retry has refused.
-            (ContentType::ApplicationData, None) if self.greeting.retried() => {
+            (ContentType::ApplicationData, None) if self.greeting.awaits_another() => {
                 self.lane(direction).clear_record();
                 Ok(Step::Moved)
             }

@@ -68,7 +68,7 @@ pub enum Output {
         /// Its description: 0 is close_notify.
         description: u8,
     },
-    /// Nothing more comes in this direction; once.
+    /// Nothing more comes in this direction; once, and not while ciphertext waits for a secret.
     Closed {
         /// Which.
         direction: Direction,

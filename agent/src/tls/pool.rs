@@ -105,15 +105,16 @@ impl SecretPool {
     }
 
     /// Hits newer than number `after` that may be what `need` asks for: first those under its
-    /// indexes, in its order, then the trial list.
+    /// indexes, in its order, then the trial list if the need allows it.
     pub fn candidates(
         &self,
         need: &Need,
         after: HitId,
     ) -> impl Iterator<Item = (HitId, &SecretHit)> {
         let indexed = need.indexes.iter().filter_map(|index| self.by_index.get(index)).flatten();
+        let trial = self.trial.iter().filter(|_| need.trial);
         indexed
-            .chain(&self.trial)
+            .chain(trial)
             .filter(move |id| **id > after)
             .filter_map(|id| Some((*id, self.hit(*id)?)))
             .filter(|(_, hit)| hit.shown.stage() == need.stage)
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn need(random: Random) -> Need {
-        Need { stage: Stage::Handshake, indexes: vec![Index::ClientRandom(random)] }
+        Need { stage: Stage::Handshake, indexes: vec![Index::ClientRandom(random)], trial: true }
     }
 
     #[test]

@@ -30,7 +30,6 @@ const EXPLICIT_NONCE: usize = 8;
 const MAX_PLAINTEXT: usize = 1 << 14;
 
 /// What was in a record.
-#[derive(Debug, Eq, PartialEq)]
 pub struct Opened {
     /// The true content type.
     pub content: ContentType,

@@ -236,11 +236,6 @@ impl RecordCursor {
         std::mem::replace(&mut self.skipped, 0)
     }
 
-    /// Searches from here on, as after a record that no key opens in a stream that had a gap.
-    pub const fn search(&mut self) {
-        self.searching = true;
-    }
-
     /// Forgets everything, as after a failure.
     pub fn clear(&mut self) {
         let length = self.held();
@@ -305,7 +300,7 @@ impl RecordCursor {
         let mut found = run.saturating_sub(HEADER.saturating_sub(1));
         let mut hit = false;
         for (index, window) in self.view(run).windows(HEADER).enumerate() {
-            if window.first_chunk::<HEADER>().is_some_and(|header| likely(header)) {
+            if window.first_chunk::<HEADER>().is_some_and(likely) {
                 (found, hit) = (index, true);
                 break;
             }
@@ -367,6 +362,12 @@ impl RecordCursor {
     }
 
     fn compact(&mut self) {
+        if self.held() == 0 {
+            // A burst that is over does not keep its memory for the life of the connection.
+            self.bytes.clear();
+            self.bytes.shrink_to(4 * MAX_FRAGMENT);
+            self.start = 0;
+        }
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;

@@ -209,3 +209,51 @@ impl hkdf::KeyType for Length {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Transcript, derive_secret, master_secret, p_hash, traffic_keys};
+    use crate::tls::{
+        secret::{Digest, Label, Secret},
+        suite::{Hash, Suite},
+        tests::unhex,
+    };
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(&unhex(text)).unwrap()
+    }
+
+    #[test]
+    fn rfc8448_section_3() {
+        let handshake = secret("1dc826e93606aa6fdc0aadc12f741b01046aa6b99f691ed221a9f0ca043fbeac");
+        let master = master_secret(Hash::Sha256, &handshake).unwrap();
+        let expected = "18df06843d13a08bf2a449844c5f8a478001bc4d4c627984d5a41da8d0402919";
+        assert_eq!(master.bytes(), unhex(expected));
+        let hellos = "860c06edc07858ee8e78f0e7428c58edd6b43f2ca3e6e95f02ed063cf0e1cad8";
+        let hellos = Digest::new(&unhex(hellos)).unwrap();
+        let label = Label::ServerHandshake;
+        let traffic = derive_secret(Hash::Sha256, &handshake, label, &hellos).unwrap();
+        let keys = traffic_keys(Suite::find(0x1301).unwrap(), &traffic).unwrap();
+        assert_eq!(*keys.key, unhex("3fce516009c21727d0f2e4e86ee403bc"));
+        assert_eq!(*keys.iv, unhex("5d313eb2671276ee13000b30"));
+    }
+
+    #[test]
+    fn a_transcript_of_another_hash_derives_nothing() {
+        let digest = Transcript::new(Hash::Sha384).digest();
+        let parent = secret("01");
+        assert!(derive_secret(Hash::Sha256, &parent, Label::ClientEarly, &digest).is_none());
+    }
+
+    #[test]
+    fn the_pseudorandom_function_of_tls12() {
+        // The vector that the TLS working group published for SHA-256.
+        let seed = [b"test label", unhex("a0ba9f936cda311827a6f796ffd5198c").as_slice()].concat();
+        let out = p_hash(Hash::Sha256, &secret("9bbe436ba940f017b17652849a71db35"), &seed, 100);
+        let expected = "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a\
+                        6b301791e90d35c9c9a46b4e14baf9af0fa022f7077def17abfd3797c0564bab\
+                        4fbc91666e9def9b97fce34f796789baa48082d122ee42c5a72e5a5110fff701\
+                        87347b66";
+        assert_eq!(*out, unhex(expected));
+    }
+}

@@ -285,6 +285,9 @@ pub struct Need {
     pub stage: Stage,
     /// What hits may be indexed by that would open it, most exact first.
     pub indexes: Vec<Index>,
+    /// Whether hits without an index may be tried too. Not where something was lost: there each
+    /// would have to be tried on many records.
+    pub trial: bool,
 }
 
 #[cfg(test)]

@@ -2,6 +2,11 @@
 //! and what the ends said; [`play`] feeds it to a connection in any order a test wants.
 
 mod corpus;
+mod loss;
+mod pairs;
+mod properties;
+mod records;
+mod secrets;
 
 use super::{
     certificate::Certificate,
@@ -139,7 +144,7 @@ fn key_log(label: &str, random: &[u8], secret: &[u8]) -> Option<Shown> {
     Some(Shown::Traffic { label, secret, client_random: Some(random) })
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
