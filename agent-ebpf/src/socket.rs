@@ -18,9 +18,9 @@ use aya_log_ebpf::debug;
 use scopewatch_common::{RecordKind, Session, SocketRecord};
 
 use crate::{
-    call::session_key,
+    call::session,
     emit::{control, header},
-    maps::{CALLS, CallKey, IN_CALL, SESSIONS},
+    maps::{CALLS, CallKey, IN_CALL},
 };
 
 const AF_INET: u16 = 2;
@@ -73,7 +73,9 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     else {
         return 0;
     };
-    let Some(state) = SESSIONS.get_ptr_mut(session_key(pid_tgid, object)) else { return 0 };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(state) = session(pid_tgid, object, now) else { return 0 };
     // SAFETY: the verifier checked the pointer.
     let (bound, generation) = unsafe { ((*state).cookie, (*state).generation) };
     if bound != 0 {
@@ -83,8 +85,7 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     let Some(mut record) = describe(sock) else { return 0 };
     // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
     record.cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) };
-    // SAFETY: a helper without arguments.
-    record.header = header(RecordKind::Socket, 0, pid_tgid, unsafe { bpf_ktime_get_boot_ns() });
+    record.header = header(RecordKind::Socket, 0, pid_tgid, now);
     record.session = Session { object, generation };
     // SAFETY: the verifier checked the pointer.
     unsafe { (*state).cookie = record.cookie };
