@@ -87,11 +87,14 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     record.cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) };
     record.header = header(RecordKind::Socket, 0, pid_tgid, now);
     record.session = Session { object, generation };
-    // SAFETY: the verifier checked the pointer.
-    unsafe { (*state).cookie = record.cookie };
-    debug!(ctx, "session on socket {}", record.cookie);
-    // Wakes the reader: it names the process while that is surely still there.
-    control(record, BPF_RB_FORCE_WAKEUP as u64);
+    let cookie = record.cookie;
+    debug!(ctx, "session on socket {}", cookie);
+    // Wakes the reader: it names the process while that is surely still there. What finds no room
+    // is told again when the socket is used next.
+    if control(record, BPF_RB_FORCE_WAKEUP as u64) {
+        // SAFETY: the verifier checked the pointer.
+        unsafe { (*state).cookie = cookie };
+    }
     0
 }
 
