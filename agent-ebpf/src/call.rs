@@ -30,7 +30,7 @@ pub fn enter(ctx: &ProbeContext, way: Way, length: Length, length_pointer: u64) 
     // SAFETY: a helper without arguments.
     let entered_ns = unsafe { bpf_ktime_get_boot_ns() };
 
-    remember_session(pid_tgid, object, entered_ns);
+    let _ = session(pid_tgid, object, entered_ns);
     // Stacks grow down, so a call around this one has a higher stack pointer. Anything else was
     // left behind by a call that never returned.
     // SAFETY: the value is a plain integer, read once.
@@ -72,7 +72,9 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
         count(Counter::EmptyCalls, 1);
         return 0;
     }
-    let Some(state) = SESSIONS.get_ptr_mut(session_key(pid_tgid, call.object)) else {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(state) = session(pid_tgid, call.object, now) else {
         count(Counter::SessionTableFull, 1);
         return 0;
     };
@@ -91,8 +93,7 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
 
     // A request sent counts from the moment of the call, an answer read from when it was there.
     let time_ns = match call.way {
-        // SAFETY: a helper without arguments.
-        Way::In => unsafe { bpf_ktime_get_boot_ns() },
+        Way::In => now,
         Way::Out | Way::Both => call.entered_ns,
     };
     let session = Session { object: call.object, generation };
@@ -120,38 +121,28 @@ pub fn closed(ctx: &ProbeContext, way: Way) -> u32 {
     };
     if way == Way::Both {
         let _ = SESSIONS.remove(key);
-        if is_inside(pid_tgid, object) {
-            // SAFETY: a helper without arguments.
-            remember_session(pid_tgid, object, unsafe { bpf_ktime_get_boot_ns() });
-        }
     }
     emit::close(pid_tgid, Session { object, generation }, way);
     0
 }
 
-/// Whether the thread is inside a TLS call on `object`. A first read or write makes the handshake,
-/// which begins by clearing the object: what the same call then moves belongs to a new session.
-#[inline(always)]
-fn is_inside(pid_tgid: u64, object: u64) -> bool {
-    // SAFETY: values are copied at once; only this thread writes these keys.
-    let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return false };
-    // SAFETY: as above.
-    unsafe { CALLS.get(CallKey { pid_tgid, stack }) }.is_some_and(|call| call.object == object)
-}
-
 /// Key of the session `object` of the process in `pid_tgid`.
 #[inline(always)]
-pub fn session_key(pid_tgid: u64, object: u64) -> SessionKey {
+fn session_key(pid_tgid: u64, object: u64) -> SessionKey {
     SessionKey { tgid: (pid_tgid >> 32) as u32, _pad: 0, object }
 }
 
+/// The session that `object` stands for, begun `now` if there is none: the first call that needs a
+/// handshake makes it itself, and the library clears the object at its start, within that call.
 #[inline(always)]
-fn remember_session(pid_tgid: u64, object: u64, now: u64) {
+pub fn session(pid_tgid: u64, object: u64, now: u64) -> Option<*mut SessionState> {
     let key = session_key(pid_tgid, object);
-    if SESSIONS.get_ptr(key).is_none() {
-        let state = SessionState { generation: now, offset_in: 0, offset_out: 0, cookie: 0 };
-        let _ = SESSIONS.insert(key, state, 0);
+    if let Some(state) = SESSIONS.get_ptr_mut(key) {
+        return Some(state);
     }
+    let state = SessionState { generation: now, offset_in: 0, offset_out: 0, cookie: 0 };
+    let _ = SESSIONS.insert(key, state, 0);
+    SESSIONS.get_ptr_mut(key)
 }
 
 /// Bytes that a call moved: 0 for an error, for `WANT_READ` and its kin, and at the end of stream.

@@ -135,7 +135,7 @@ pub fn close(pid_tgid: u64, session: Session, way: Way) {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let record =
         CloseRecord { header: header(RecordKind::Close, way as u8, pid_tgid, now), session };
-    control(record, BPF_RB_NO_WAKEUP as u64);
+    let _ = control(record, BPF_RB_NO_WAKEUP as u64);
 }
 
 /// Emits the end of the current process.
@@ -144,19 +144,19 @@ pub fn exit() {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let record = header(RecordKind::Exit, 0, bpf_get_current_pid_tgid(), now);
-    control(record, BPF_RB_NO_WAKEUP as u64);
+    let _ = control(record, BPF_RB_NO_WAKEUP as u64);
 }
 
-/// Emits a control record; `flags` say whether the reader is woken.
+/// Emits a control record, if there is room; `flags` say whether the reader is woken.
 #[inline(always)]
-pub fn control<T: 'static>(record: T, flags: u64) {
-    match EVENTS.reserve::<T>(0) {
-        Some(mut slot) => {
-            slot.write(record);
-            slot.submit(flags);
-        }
-        None => count(Counter::ControlLost, 1),
-    }
+pub fn control<T: 'static>(record: T, flags: u64) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<T>(0) else {
+        count(Counter::ControlLost, 1);
+        return false;
+    };
+    slot.write(record);
+    slot.submit(flags);
+    true
 }
 
 /// Wake the reader once a quarter of the ring is taken; until then it polls by itself.

@@ -17,9 +17,9 @@ use aya_log_ebpf::debug;
 use scopewatch_common::{RecordKind, Session, SocketRecord};
 
 use crate::{
-    call::session_key,
+    call::session,
     emit::{control, header},
-    maps::{CALLS, CallKey, IN_CALL, KEYED, SESSIONS},
+    maps::{CALLS, CallKey, IN_CALL, KEYED},
 };
 
 const AF_INET: u16 = 2;
@@ -80,7 +80,9 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     else {
         return 0;
     };
-    let Some(state) = SESSIONS.get_ptr_mut(session_key(pid_tgid, object)) else { return 0 };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(state) = session(pid_tgid, object, now) else { return 0 };
     // SAFETY: the verifier checked the pointer.
     let (bound, generation) = unsafe { ((*state).cookie, (*state).generation) };
     if bound != 0 {
@@ -89,11 +91,14 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     let Some(mut record) = describe(ctx.arg(0)) else { return 0 };
     identify(ctx, &mut record, pid_tgid);
     record.session = Session { object, generation };
-    // SAFETY: the verifier checked the pointer.
-    unsafe { (*state).cookie = record.cookie };
-    debug!(ctx, "session on socket {}", record.cookie);
-    // Wakes the reader: it names the process while that is surely still there.
-    control(record, BPF_RB_FORCE_WAKEUP as u64);
+    let cookie = record.cookie;
+    debug!(ctx, "session on socket {}", cookie);
+    // Wakes the reader: it names the process while that is surely still there. What finds no room
+    // is told again when the socket is used next.
+    if control(record, BPF_RB_FORCE_WAKEUP as u64) {
+        // SAFETY: the verifier checked the pointer.
+        unsafe { (*state).cookie = cookie };
+    }
     0
 }
 

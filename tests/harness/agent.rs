@@ -127,10 +127,29 @@ impl Agent {
     /// # Errors
     /// When it does not become ready.
     pub fn run(dir: &Path) -> Result<Self> {
-        let (output, key) = (dir.join("events.json"), dir.join("fingerprint.key"));
-        let words = ["run", "--format", "json", "--output"].map(str::as_ref);
-        let paths = [output.as_os_str(), "--fingerprint-key".as_ref(), key.as_os_str()];
-        Self::start(&[words.as_slice(), &paths].concat(), dir, &output)
+        Self::run_configured(dir, "")
+    }
+
+    /// The same with `configuration`, YAML.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn run_configured(dir: &Path, configuration: &str) -> Result<Self> {
+        let file = |name: &str| dir.join(name);
+        let (config, output) = (file("config.yaml"), file("events.json"));
+        fs::write(&config, configuration).context("write the configuration")?;
+        let arguments = [
+            "run".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+            "--format".as_ref(),
+            "json".as_ref(),
+            "--output".as_ref(),
+            output.as_os_str(),
+            "--fingerprint-key".as_ref(),
+            &file("fingerprint.key").into_os_string(),
+        ];
+        Self::start(&arguments, dir, &output)
     }
 
     /// `scopewatch` with `arguments`, which make it write its events to `events`.
@@ -164,6 +183,14 @@ impl Agent {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Sends it `signal`.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Its events so far, and waiting for more.

@@ -82,7 +82,7 @@ impl Request {
         self
     }
 
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let body = (!self.body.is_empty()).then_some(&self.body);
         json!({
             "method": self.method, "path": self.path, "headers": self.headers, "body": body,
@@ -258,20 +258,21 @@ impl Load {
     }
 }
 
-/// Debian's interpreter if it is there: a wrapper earlier in PATH may use another OpenSSL.
+/// Debian's interpreter: a wrapper earlier in PATH may use another OpenSSL.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
 fn python(target: &Target) -> Command {
-    const INSTALLED: &str = "/usr/bin/python3";
-    let program = if Path::new(INSTALLED).exists() { INSTALLED } else { "python3" };
+    let program = if Path::new(PYTHON).exists() { PYTHON } else { "python3" };
     let mut command = Command::new(program);
     command.args(["-c", PYTHON_CLIENT, "localhost", &target.port.to_string()]);
     command.arg(&target.authority).stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }
 
-fn number<T: TryFrom<u64>>(value: &Value, name: &str) -> Result<T> {
+pub(crate) fn number<T: TryFrom<u64>>(value: &Value, name: &str) -> Result<T> {
     let number = value.get(name).and_then(Value::as_u64);
     let Some(number) = number.and_then(|number| T::try_from(number).ok()) else {
-        bail!("the python client's {name} is missing or out of range");
+        bail!("the client's {name} is missing or out of range");
     };
     Ok(number)
 }

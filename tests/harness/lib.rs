@@ -11,6 +11,7 @@ pub mod tokens;
 pub mod nginx;
 
 pub mod clients;
+pub mod openssl;
 
 pub mod agent;
 pub mod events;
@@ -20,6 +21,8 @@ pub mod calls;
 pub mod child;
 
 use std::{
+    env,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -43,6 +46,15 @@ pub fn is_root() -> bool {
 pub fn require_root() -> Result<()> {
     ensure!(is_root(), "live tests attach probes and need root: run `cargo xtask test` as root");
     Ok(())
+}
+
+/// The directory that the running program was built into, without its profile.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    let running = env::current_exe().unwrap_or_default();
+    let dir = running.parent().unwrap_or(Path::new(""));
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    dir.parent().unwrap_or(dir).to_owned()
 }
 
 /// Asks `attempt` every 10 ms until it has a value.

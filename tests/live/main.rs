@@ -1,6 +1,7 @@
 //! The agent on live traffic: real uprobes, servers and clients. Root only; `cargo xtask test` runs
 //! these one at a time, and counts them as skipped where it may not.
 
+mod call_path;
 mod canary;
 mod demo_calls;
 mod filter_bio;

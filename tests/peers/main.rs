@@ -8,6 +8,7 @@ use scopewatch_harness::{
     child,
     clients::{Load, Python, Request, curl, wrk},
     nginx::LARGE_BYTES,
+    openssl::{Client, How, Opening, RELEASES},
 };
 
 #[test]
@@ -116,5 +117,27 @@ fn a_load_notices_that_the_server_went_away() -> Result<()> {
     drop(testbed);
     assert!(!fs::exists(format!("/proc/{worker}"))?, "nginx's worker outlived the testbed");
     assert!(!load.finish()?.errors.is_empty());
+    Ok(())
+}
+
+#[test]
+fn every_release_of_openssl_calls_the_api() -> Result<()> {
+    let testbed = Testbed::start()?;
+    let request = testbed.read_order(1)?;
+    for release in &RELEASES {
+        let mut client = Client::start(release, testbed.target())?;
+        client.open("one", Opening { blocking: false, ..Opening::default() })?;
+        let how = How {
+            write: "SSL_write_ex",
+            read: "SSL_read_ex",
+            piece: 7,
+            peek: true,
+            ..How::default()
+        };
+        let reply = client.exchange("one", &request, how)?.reply;
+        assert_eq!((reply.status, reply.client_pid), (200, client.pid()), "{}", client.version());
+        client.leave()?;
+    }
+    assert_eq!(testbed.nginx().served()?.len(), RELEASES.len());
     Ok(())
 }

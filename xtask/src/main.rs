@@ -32,6 +32,11 @@ struct Cli {
 enum Task {
     /// Install what building, running and testing take; changes nothing that is there
     Setup,
+    /// Fetch a release of OpenSSL for the tests; `setup` does it where one is missing
+    Openssl {
+        /// `1.1.1`, `3.5` or `sid`
+        release: String,
+    },
     /// Run all checks and tests; live tests as root
     Test,
     /// Check the house rules that a text search can check
@@ -53,6 +58,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::run(),
+        Task::Openssl { release } => setup::openssl::run(&release).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Demo { json } => demo::run(json),

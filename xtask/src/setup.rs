@@ -5,6 +5,7 @@
 //! Running it again changes nothing.
 
 mod facts;
+pub mod openssl;
 mod plan;
 
 #[cfg(test)]

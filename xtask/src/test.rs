@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use scopewatch_harness::is_root;
+use scopewatch_harness::{is_root, target_dir};
 
 use self::count::Counts;
 use crate::{exit_code, process, setup, tidy};
@@ -206,10 +206,4 @@ fn doc_tests() -> Result<Counts> {
         bail!("doc tests do not build: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(counts)
-}
-
-/// The directory that this program was built into, without its profile.
-fn target_dir() -> PathBuf {
-    let running = env::current_exe().unwrap_or_default();
-    running.ancestors().nth(2).map_or_else(|| process::root().join("target"), PathBuf::from)
 }

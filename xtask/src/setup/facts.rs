@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use scopewatch_harness::is_root;
+use scopewatch_harness::{is_root, openssl::RELEASES};
 
 use super::plan::{BPF_LINKER, DEBIAN_RUST, Facts, LLVMS, PEERS, TOOLS, Tool, llvm_packages};
 use crate::process::{answer, installed, succeeds};
@@ -41,6 +41,11 @@ pub fn gather(lists_fresh: bool) -> Facts {
         bpf_core: bpf_core(),
         nightly_source: nightly_source(),
         tools: versions.collect(),
+        openssl: RELEASES
+            .iter()
+            .filter(|release| release.is_there())
+            .map(|release| release.name.to_owned())
+            .collect(),
         fetched: succeeds("cargo", &["fetch", "--locked", "--offline"]),
     }
 }

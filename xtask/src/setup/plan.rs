@@ -4,6 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use scopewatch_harness::openssl::{RELEASES, Release};
+
+use super::openssl;
+
 /// A program that cargo installs, pinned to the oldest version that is known to do.
 #[derive(Debug)]
 pub struct Tool {
@@ -89,6 +93,8 @@ pub struct Facts {
     pub nightly_source: bool,
     /// Tools with their versions.
     pub tools: Vec<(&'static str, String)>,
+    /// Releases of OpenSSL that tests can load.
+    pub openssl: BTreeSet<String>,
     /// Every crate of `Cargo.lock` is on the disk.
     pub fetched: bool,
 }
@@ -120,7 +126,8 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     for (program, names) in PEERS {
         packages.any(program, facts, names);
     }
-    if facts.debian && facts.root && !facts.lists_fresh && !packages.is_complete() {
+    let complete = packages.is_complete() && RELEASES.iter().all(|one| has_openssl(facts, one));
+    if facts.debian && facts.root && !facts.lists_fresh && !complete {
         return vec![doing("package lists", &["apt-get", "update"])];
     }
     let mut steps = packages.into_steps(facts);
@@ -128,6 +135,7 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     steps.push(rust_step(facts, &rust));
     steps.push(linker(facts, linker_there));
     steps.extend(TOOLS.iter().map(|tool| cargo_tool(facts, tool)));
+    steps.extend(RELEASES.iter().filter(|one| one.suite.is_some()).map(|one| release(facts, one)));
     steps.push(if facts.fetched {
         Step::Ok("crates of Cargo.lock".to_owned())
     } else {
@@ -224,6 +232,24 @@ fn cargo_tool(facts: &Facts, tool: &Tool) -> Step {
 fn install(tool: &Tool) -> Vec<String> {
     let command = ["cargo", "install", tool.name, "--version", tool.version, "--locked"];
     command.iter().chain(tool.options).map(|word| (*word).to_owned()).collect()
+}
+
+/// A release that tests load beside this system's own. It takes no root.
+fn release(facts: &Facts, release: &Release) -> Step {
+    let name = format!("OpenSSL {} for tests", release.name);
+    if has_openssl(facts, release) {
+        Step::Ok(name)
+    } else if facts.debian {
+        doing(&name, &openssl::command(release))
+    } else {
+        let packages = release.packages.join(", ");
+        let advice = format!("unpack Debian's {packages} in {}", release.dir().display());
+        missing(&name, &advice)
+    }
+}
+
+fn has_openssl(facts: &Facts, release: &Release) -> bool {
+    facts.openssl.contains(release.name) || release.suite.is_none()
 }
 
 fn has_tool(facts: &Facts, tool: &Tool) -> bool {

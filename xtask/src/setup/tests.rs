@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     facts::{candidate_packages, installed_packages, version_in},
+    openssl::mirror,
     plan::{Facts, Step, plan},
 };
 
@@ -29,6 +30,7 @@ fn complete() -> Facts {
         tools: [("bpf-linker", "0.13.0"), ("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")]
             .map(|(name, version)| (name, version.to_owned()))
             .into(),
+        openssl: set("1.1.1 system 3.5 sid"),
         fetched: true,
         ..Facts::default()
     }
@@ -42,6 +44,7 @@ fn fresh() -> Facts {
         bpf_linked: false,
         bpf_core: false,
         tools: Vec::new(),
+        openssl: set("system"),
         fetched: false,
         lists_fresh: true,
         ..complete()
@@ -95,6 +98,9 @@ env LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --loc
 cargo install cargo-nextest --version 0.9.151 --locked --debug --no-default-features --features \
 default-no-update
 cargo install cargo-deny --version 0.20.2 --locked --debug
+cargo xtask openssl 1.1.1
+cargo xtask openssl 3.5
+cargo xtask openssl sid
 cargo fetch --locked";
     assert_eq!(commands(&fresh()), expected);
     assert_eq!(missing(&fresh()), "");
@@ -207,4 +213,27 @@ fn answers_of_programs_are_read() {
     assert_eq!(candidate_packages(policy), set("curl"));
     assert_eq!(version_in("cargo-deny 0.20.2").as_deref(), Some("0.20.2"));
     assert_eq!(version_in(""), None);
+}
+
+#[test]
+fn only_missing_releases_of_openssl_are_fetched() {
+    let facts = Facts { openssl: set("1.1.1 system sid"), ..complete() };
+    assert_eq!(commands(&facts), "apt-get update");
+    assert_eq!(commands(&Facts { lists_fresh: true, ..facts.clone() }), "cargo xtask openssl 3.5");
+    // Without root the lists are taken as they are.
+    assert_eq!(commands(&Facts { root: false, ..facts.clone() }), "cargo xtask openssl 3.5");
+    let said = missing(&Facts { debian: false, programs: set("nginx curl openssl"), ..facts });
+    assert!(
+        said.contains("OpenSSL 3.5 for tests: unpack Debian's libssl3t64, libc6 in "),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_mirror_is_debians_main_archive() {
+    let archives = "Example|Example|main|https://a.example/deb/\n\
+                    Debian|Debian-Security|main|https://b.example/debian-security/\n\
+                    Debian|Debian|main|https://b.example/debian/\n";
+    assert_eq!(mirror(archives), Some("https://b.example/debian/"));
+    assert_eq!(mirror("Example|Example|main|https://a.example/deb/"), None);
 }

@@ -1,0 +1,336 @@
+"""A TLS client on a given OpenSSL, which makes every call in the way that it is told.
+
+    openssl_client.py LIBCRYPTO LIBSSL PORT
+
+Commands arrive as JSON lines {"do": …}, see COMMANDS; each is answered by one line. The first line
+tells the version. Tokens travel on stdin, never in the arguments. Certificates are not verified:
+this client is about calls.
+"""
+
+import ctypes
+import json
+import os
+import select
+import socket
+import sys
+import threading
+
+WANT_READ, WANT_WRITE, ZERO_RETURN = 2, 3, 6
+CTRL_MODE, PARTIAL_WRITES, MOVING_BUFFER = 33, 1, 2
+BIO_WRITES = 3
+PATIENCE = 10
+
+# What memory holds that no call has filled: capturing it would make an event of it.
+STALE_ANSWER = b"HTTP/1.1 299 Stale\r\nContent-Length: 0\r\n\r\n"
+STALE_REQUEST = b"GET /stale HTTP/1.1\r\nHost: stale\r\n\r\n"
+
+BIO_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t,
+    ctypes.c_int, ctypes.c_long, ctypes.c_int, ctypes.c_void_p)
+
+
+def load(libcrypto, libssl):
+    """The library, with the types of the functions that are not int f(void *, …)."""
+    crypto = ctypes.CDLL(libcrypto, mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(libssl)
+    crypto.OpenSSL_version.restype = ctypes.c_char_p
+    crypto.BIO_set_callback_ex.argtypes = [ctypes.c_void_p, BIO_CALLBACK]
+    crypto.BIO_set_callback_ex.restype = None
+    for name in ["TLS_client_method", "SSL_CTX_new", "SSL_new", "SSL_get_wbio"]:
+        getattr(library, name).restype = ctypes.c_void_p
+    pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+    library.SSL_CTX_new.argtypes = [pointer]
+    for name in ["CTX_ctrl", "ctrl"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, number, ctypes.c_long, pointer]
+    for name in ["new", "get_wbio", "clear", "free", "up_ref", "do_handshake"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer]
+    library.SSL_set_connect_state.argtypes = [pointer]
+    for name in ["set_fd", "set_rfd", "get_error"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, number]
+    for name in ["read", "peek", "write"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, pointer, number]
+    for name in ["read_ex", "write_ex"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, pointer, size, pointer]
+    if hasattr(library, "SSL_write_ex2"):
+        library.SSL_write_ex2.argtypes = [pointer, pointer, size, ctypes.c_uint64, pointer]
+    return crypto, library
+
+
+class Answer:
+    """A response with Content-Length, as its bytes arrive."""
+
+    def __init__(self):
+        self.received = b""
+        self.ended = False
+
+    def whole(self):
+        head, end, body = self.received.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        self.status = int(head.split()[1])
+        self.length = len(body)
+        return self.length >= int(fields.get(b"content-length", b"0"))
+
+
+class Session:
+    """A session object and the socket beneath it."""
+
+    def __init__(self, blocking, partial_writes, send_buffer):
+        self.blocking, self.send_buffer = blocking, send_buffer
+        self.object = ssl.SSL_new(context)
+        if partial_writes:
+            ssl.SSL_ctrl(self.object, CTRL_MODE, PARTIAL_WRITES, None)
+        self.dial()
+
+    def dial(self):
+        self.socket = socket.socket()
+        if self.send_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setblocking(self.blocking)
+        ssl.SSL_set_fd(self.object, self.socket.fileno())
+        ssl.SSL_set_connect_state(self.object)
+        self.begin_counts()
+
+    def begin_counts(self):
+        self.counts = {"blocked_reads": 0, "blocked_writes": 0, "reads": 0, "writes": 0}
+
+    def handshake(self):
+        while (returned := ssl.SSL_do_handshake(self.object)) != 1:
+            self.wait(returned)
+
+    def wait(self, returned):
+        """Waits for what the failed call lacked; False at the end of the stream."""
+        error = ssl.SSL_get_error(self.object, returned)
+        if error == WANT_READ:
+            select.select([self.socket], [], [], PATIENCE)
+        elif error == WANT_WRITE:
+            select.select([], [self.socket], [], PATIENCE)
+        elif error != ZERO_RETURN:
+            raise OSError(f"TLS error {error}")
+        return error != ZERO_RETURN
+
+    def call(self, function, buffer):
+        """What one call returned, and how many bytes it moved."""
+        if not function.endswith(("_ex", "_ex2")):
+            returned = getattr(ssl, function)(self.object, buffer, len(buffer))
+            return returned, max(returned, 0)
+        # A length that only a successful call replaces.
+        moved = ctypes.c_size_t(len(STALE_ANSWER))
+        flags = [0] if function.endswith("2") else []
+        arguments = [buffer, len(buffer), *flags, ctypes.byref(moved)]
+        returned = getattr(ssl, function)(self.object, *arguments)
+        return returned, moved.value if returned == 1 else 0
+
+    def write(self, data, function="SSL_write"):
+        """Writes all, each attempt from another buffer."""
+        done = 0
+        while done < len(data):
+            buffer = ctypes.create_string_buffer(data[done:], len(data) - done)
+            returned, moved = self.call(function, buffer)
+            fill(buffer, STALE_REQUEST)
+            before = buffer  # Keeps its place, so that the next is elsewhere.
+            done += moved
+            self.counts["writes" if moved else "blocked_writes"] += 1
+            if not moved and not self.wait(returned):
+                raise OSError("the peer ended the session")
+        del before
+
+    def read(self, answer, function="SSL_read", piece=16384, peek=False):
+        """Makes one attempt to read a piece."""
+        buffer = ctypes.create_string_buffer(piece)
+        if peek:
+            self.call("SSL_peek", buffer)
+        fill(buffer, STALE_ANSWER)
+        returned, moved = self.call(function, buffer)
+        answer.received += buffer.raw[:moved]
+        self.counts["reads" if moved else "blocked_reads"] += 1
+        if not moved:
+            answer.ended = not self.wait(returned)
+
+    def finish(self, answer, how):
+        """Reads the answer, or as told all until the end of the stream."""
+        while not (answer.ended if how["until_end"] else answer.whole()):
+            self.read(answer, how["read"], how["piece"], how["peek"])
+        return self.report(answer)
+
+    def exchange(self, request, how):
+        answer = Answer()
+        self.write(request, how["write"])
+        return self.finish(answer, how)
+
+    def report(self, answer):
+        """What came of an exchange; calls are counted from here for the next one."""
+        answer.whole()
+        counts = self.counts
+        self.begin_counts()
+        return {"status": answer.status, "length": answer.length, "pid": os.getpid(),
+                "local_port": self.socket.getsockname()[1], "object": self.object, **counts}
+
+
+def fill(buffer, text):
+    text = text[:len(buffer)]
+    ctypes.memmove(buffer, text, len(text))
+
+
+def serialized(request):
+    body = (request["body"] or "").encode()
+    fields = {"Host": f"localhost:{port}", **request["headers"]}
+    if body:
+        fields["Content-Length"] = str(len(body))
+    lines = [f"{request['method']} {request['path']} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def open_session(command):
+    session = Session(command["blocking"], command["partial_writes"], command["send_buffer"])
+    sessions[command["session"]] = session
+    if command["handshake"]:
+        session.handshake()
+    return {"object": session.object}
+
+
+def exchange(command):
+    session = sessions[command["session"]]
+    return session.exchange(serialized(command["request"]), command["how"])
+
+
+def exchange_in_two_threads(command):
+    """One thread writes, another one reads."""
+    session, answer, report = sessions[command["session"]], Answer(), {}
+    data = serialized(command["request"])
+    writer = threading.Thread(target=lambda: session.write(data, command["how"]["write"]))
+    reader = threading.Thread(target=lambda: report.update(session.finish(answer, command["how"])))
+    for thread in [writer, reader]:
+        thread.start()
+        thread.join()
+    return report
+
+
+def exchange_in_a_child(command):
+    """A forked child takes over the session and ends without freeing it."""
+    result, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(report, json.dumps(exchange(command)).encode())
+        os._exit(0)
+    os.close(report)
+    with open(result, "rb") as pipe:
+        answer = json.loads(pipe.read())
+    os.waitpid(child, 0)
+    return answer
+
+
+def nested_exchanges(command):
+    """While the first session writes to its socket, the second makes its whole exchange."""
+    outer, inner = (sessions[name] for name in command["sessions"])
+    requests = [serialized(request) for request in command["requests"]]
+    reports = []
+
+    @BIO_CALLBACK
+    def on_bio(_bio, operation, _data, _len, _number, _long, returned, _processed):
+        if operation == BIO_WRITES and not reports:
+            reports.append(None)
+            reports[0] = inner.exchange(requests[1], command["how"])
+        return returned
+
+    bio = ssl.SSL_get_wbio(outer.object)
+    crypto.BIO_set_callback_ex(bio, on_bio)
+    report = outer.exchange(requests[0], command["how"])
+    crypto.BIO_set_callback_ex(bio, BIO_CALLBACK())
+    return [report, *reports]
+
+
+def interleaved_exchanges(command):
+    """Two sessions on one thread take turns, a few bytes each."""
+    pair = [sessions[name] for name in command["sessions"]]
+    requests = [serialized(request) for request in command["requests"]]
+    answers = [Answer(), Answer()]
+    for start in range(0, max(map(len, requests)), 40):
+        for session, request in zip(pair, requests):
+            session.write(request[start:start + 40])
+    while not all(answer.whole() for answer in answers):
+        for session, answer in zip(pair, answers):
+            if not answer.whole():
+                session.read(answer, piece=40)
+    return [session.report(answer) for session, answer in zip(pair, answers)]
+
+
+def fail_to_write(command):
+    """Writes that begin the handshake and move nothing: the server is not heard."""
+    session = sessions[command["session"]]
+    silence, peer = socket.socketpair()
+    silence.setblocking(False)
+    ssl.SSL_set_rfd(session.object, silence.fileno())
+    fail(session, ["SSL_write", "SSL_write_ex"], STALE_REQUEST)
+    ssl.SSL_set_fd(session.object, session.socket.fileno())
+    silence.close()
+    peer.close()
+
+
+def fail_to_read(command):
+    """Reads where nothing has arrived."""
+    fail(sessions[command["session"]], ["SSL_read", "SSL_read_ex"], STALE_ANSWER)
+
+
+def fail(session, functions, stale):
+    for function in functions:
+        _, moved = session.call(function, ctypes.create_string_buffer(stale, len(stale)))
+        if moved:
+            raise OSError(f"{function} moved {moved} bytes")
+
+
+def handshake(command):
+    sessions[command["session"]].handshake()
+
+
+def clear(command):
+    """The object serves another connection."""
+    session = sessions[command["session"]]
+    session.socket.close()
+    if ssl.SSL_clear(session.object) != 1:
+        raise OSError("SSL_clear failed")
+    session.dial()
+    session.handshake()
+
+
+def free(command):
+    session = sessions.pop(command["session"])
+    ssl.SSL_free(session.object)
+    session.socket.close()
+
+
+def free_one_of_two_references(command):
+    session = sessions[command["session"]]
+    ssl.SSL_up_ref(session.object)
+    ssl.SSL_free(session.object)
+
+
+def leave(_command):
+    """Ends the process with all of its sessions open."""
+    os._exit(0)
+
+
+COMMANDS = {
+    "open": open_session, "exchange": exchange, "exchange_in_two_threads": exchange_in_two_threads,
+    "exchange_in_a_child": exchange_in_a_child, "nested_exchanges": nested_exchanges,
+    "interleaved_exchanges": interleaved_exchanges, "fail_to_write": fail_to_write,
+    "fail_to_read": fail_to_read, "handshake": handshake, "clear": clear, "free": free,
+    "free_one_of_two_references": free_one_of_two_references, "leave": leave,
+}
+
+
+if __name__ == "__main__":
+    crypto, ssl = load(sys.argv[1], sys.argv[2])
+    port = int(sys.argv[3])
+    context = ssl.SSL_CTX_new(ssl.TLS_client_method())
+    ssl.SSL_CTX_ctrl(context, CTRL_MODE, MOVING_BUFFER, None)
+    sessions = {}
+    about = {"version": crypto.OpenSSL_version(0).decode(),
+             "has_write_ex2": hasattr(ssl, "SSL_write_ex2")}
+    print(json.dumps(about), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        print(json.dumps(COMMANDS[command["do"]](command)), flush=True)

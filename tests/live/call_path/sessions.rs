@@ -1,0 +1,110 @@
+//! Whose bytes are whose: session objects that are used again, shared, nested, inherited, left.
+
+use anyhow::{Result, ensure};
+use scopewatch_harness::openssl::{How, Opening};
+
+use super::lab::{Behaviour, Lab};
+
+/// Session objects that are used again.
+pub const SESSIONS: [(&str, Behaviour); 9] = [
+    ("a handshake within the first write", a_handshake_within_the_first_write),
+    ("an object cleared for another connection", an_object_cleared_for_another_connection),
+    ("an object at the address of one freed", an_object_at_the_address_of_one_freed),
+    ("an object freed by one of two owners", an_object_freed_by_one_of_two_owners),
+    ("an exchange within a write on another", |lab| two(lab, "nested_exchanges")),
+    ("two sessions that take turns", |lab| two(lab, "interleaved_exchanges")),
+    ("a thread that writes and one that reads", a_thread_that_writes_and_one_that_reads),
+    ("a child that inherits a session", a_child_that_inherits_a_session),
+    ("a process that ends without freeing", a_process_that_ends_without_freeing),
+];
+
+fn exchange(lab: &mut Lab, name: &str) -> Result<u64> {
+    exchange_by(lab, "exchange", name)
+}
+
+/// An exchange on the session `one`, and the address of its object.
+fn exchange_by(lab: &mut Lab, command: &str, name: &str) -> Result<u64> {
+    let request = lab.request("GET", name)?;
+    let exchanged = lab.client().exchange_by(command, "one", &request, How::default())?;
+    let object = exchanged.object;
+    lab.tell(request, exchanged);
+    Ok(object)
+}
+
+fn a_handshake_within_the_first_write(lab: &mut Lab) -> Result<()> {
+    for name in ["first", "second"] {
+        let opening = Opening { handshake: false, ..Opening::default() };
+        lab.client().open("one", opening)?;
+        exchange(lab, name)?;
+    }
+    exchange(lab, "third").map(drop)
+}
+
+fn an_object_cleared_for_another_connection(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    let first = exchange(lab, "first")?;
+    for name in ["second", "third"] {
+        lab.client().make("clear", "one")?;
+        ensure!(exchange(lab, name)? == first, "another object");
+    }
+    Ok(())
+}
+
+fn an_object_at_the_address_of_one_freed(lab: &mut Lab) -> Result<()> {
+    let mut objects = Vec::new();
+    for round in 0..8 {
+        lab.client().open("one", Opening::default())?;
+        objects.push(exchange(lab, &format!("round-{round}-of-many"))?);
+        lab.client().make("free", "one")?;
+    }
+    let repeated = objects.iter().zip(objects.iter().skip(1)).any(|(one, next)| one == next);
+    ensure!(repeated, "the allocator reuses no address at once: {objects:x?}");
+    Ok(())
+}
+
+fn an_object_freed_by_one_of_two_owners(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    exchange(lab, "before")?;
+    lab.client().make("free_one_of_two_references", "one")?;
+    exchange(lab, "after").map(drop)
+}
+
+/// Exchanges on two sessions of one thread, neither of which was used before.
+fn two(lab: &mut Lab, command: &str) -> Result<()> {
+    for session in ["one", "two"] {
+        lab.client().open(session, Opening::default())?;
+    }
+    for round in ["first", "second"] {
+        let requests = [
+            lab.request("GET", &format!("{round}-a"))?,
+            lab.request("GET", &format!("{round}-b"))?,
+        ];
+        let [one, two] = &requests;
+        let made = lab.client().exchange_two(command, ["one", "two"], [one, two])?;
+        for (request, exchanged) in requests.into_iter().zip(made) {
+            lab.tell(request, exchanged);
+        }
+    }
+    Ok(())
+}
+
+fn a_thread_that_writes_and_one_that_reads(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    for name in ["first", "second", "third"] {
+        exchange_by(lab, "exchange_in_two_threads", name)?;
+    }
+    Ok(())
+}
+
+fn a_child_that_inherits_a_session(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    exchange_by(lab, "exchange_in_a_child", "by-the-child").map(drop)
+}
+
+fn a_process_that_ends_without_freeing(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    exchange(lab, "last")?;
+    lab.another_client()?.leave()?;
+    lab.client().open("one", Opening::default())?;
+    exchange(lab, "of-another-process").map(drop)
+}
