@@ -84,6 +84,8 @@ pub struct Observation {
     pub observed_at: Timestamp,
     /// The process that held the observed end.
     pub process: Arc<Process>,
+    /// The process at the other end, where that is known.
+    pub peer: Option<Arc<Process>>,
     /// Stable name of the connection within this boot.
     pub connection: u64,
     /// Addresses, seen from the process.
@@ -187,6 +189,7 @@ impl Observer {
             time: begun.or(answered_from).unwrap_or(observed_at),
             observed_at,
             process: Arc::clone(&connection.process),
+            peer: connection.peer.clone(),
             connection: connection.id,
             socket: connection.socket,
             index: *index,

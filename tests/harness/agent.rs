@@ -152,6 +152,14 @@ impl Agent {
         Self::start(&arguments, dir, &output)
     }
 
+    /// [`Agent::run`], capturing calls alone: each end of a connection is told of by itself.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn run_on_calls(dir: &Path) -> Result<Self> {
+        Self::run_configured(dir, "capture:\n  path: call\n")
+    }
+
     /// `scopewatch` with `arguments`, which make it write its events to `events`.
     ///
     /// # Errors

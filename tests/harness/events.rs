@@ -124,11 +124,13 @@ pub struct Sought {
 }
 
 impl Sought {
-    /// Whether `event` is the one.
+    /// Whether `event` is the one: observed from that end, or from the other one and telling of
+    /// both.
     #[must_use]
     pub fn matches(&self, event: &Value) -> bool {
-        text(event, "/observation/role") == Some(self.role)
-            && text(event, "/http/method") == Some(&self.method)
+        let told = text(event, "/observation/role") == Some(self.role)
+            || event.pointer("/peer/pid").is_some();
+        told && text(event, "/http/method") == Some(&self.method)
             && text(event, "/http/path") == Some(&reported(&self.path))
             && number(event, "/client/port") == Some(self.client_port.into())
             && number(event, "/server/port") == Some(self.server_port.into())

@@ -47,7 +47,7 @@ fn both_sides_of_every_call_are_told() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let dir = tempfile::tempdir()?;
-    let mut agent = Agent::run(dir.path())?;
+    let mut agent = Agent::run_on_calls(dir.path())?;
     let made = testbed.make(CALLS, || Ok(()))?;
     wait_for_both_sides(&mut agent, &made)?;
     let stopped = agent.terminate()?;
@@ -68,7 +68,7 @@ fn the_two_sides_pair_by_their_addresses() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let dir = tempfile::tempdir()?;
-    let mut agent = Agent::run(dir.path())?;
+    let mut agent = Agent::run_on_calls(dir.path())?;
     let made = testbed.make(CALLS, || Ok(()))?;
     wait_for_both_sides(&mut agent, &made)?;
     let events = agent.terminate()?.events;
@@ -92,7 +92,7 @@ fn exchanges_of_a_kept_connection_are_numbered() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let dir = tempfile::tempdir()?;
-    let mut agent = Agent::run(dir.path())?;
+    let mut agent = Agent::run_on_calls(dir.path())?;
     let python: Vec<_> = CALLS.iter().copied().filter(|call| call.via == Via::Python).collect();
     let made = testbed.make(&python, || Ok(()))?;
     wait_for_both_sides(&mut agent, &made)?;

@@ -53,7 +53,7 @@ fn a_server_on_a_filter_bio_is_seen() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let certificates = Certificates::make(dir.path())?;
     let server = Server::start(&certificates)?;
-    let mut agent = Agent::run(dir.path())?;
+    let mut agent = Agent::run_on_calls(dir.path())?;
     let target = Target::new(server.port, &certificates);
     let reply = curl(&target, &Request::new("GET", "/status"))?;
     let sides = ["client", "server"].map(|role| Sought {

@@ -114,15 +114,18 @@ fn unseen(made: &[Made], events: &[Value]) -> Vec<String> {
 }
 
 /// The events of the calls as JSON lines, in the order of the calls: the agent sees the whole host.
+/// One event may tell of both ends.
 fn of_calls(made: &[Made], events: &[Value]) -> String {
-    let mut lines = String::new();
+    let mut lines: Vec<String> = Vec::new();
     for sought in made.iter().flat_map(Made::both) {
         for event in sought.all(events) {
-            lines.push_str(&event.to_string());
-            lines.push('\n');
+            let line = event.to_string();
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
-    lines
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 /// Lets the agent show `events` in its own words.

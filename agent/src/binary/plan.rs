@@ -179,10 +179,9 @@ const fn has_result(program: Program) -> bool {
         | Program::SslWrite
         | Program::SslWriteEx
         | Program::SslWriteEx2 => true,
-        Program::SslReturn
-        | Program::SslFree
-        | Program::SslShutdown
-        | Program::EvpKdfDerive => false,
+        Program::SslReturn | Program::SslFree | Program::SslShutdown | Program::EvpKdfDerive => {
+            false
+        }
     }
 }
 

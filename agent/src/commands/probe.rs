@@ -62,7 +62,8 @@ pub fn probe(asked: &cli::Probe) -> Result<(), Failure> {
 fn of_process(pid: u32) -> Result<Vec<Examined>, Failure> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let (maps, executable) = (proc.join("maps"), proc.join("exe"));
-    let mappings = maps::of_process(pid, maps::is_wanted).map_err(|error| unreadable(&maps, &error))?;
+    let mappings =
+        maps::of_process(pid, maps::is_wanted).map_err(|error| unreadable(&maps, &error))?;
     let mut examined = vec![of_file(&executable, File::open(&executable))?];
     examined.retain(|each| each.examination.holds != Holds::Nothing);
     let mut seen = HashSet::new();

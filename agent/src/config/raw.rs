@@ -1,10 +1,6 @@
 //! The configuration as it is written: YAML, every key optional, unknown keys refused.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::PathBuf,
-};
+use std::{fs::File, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 

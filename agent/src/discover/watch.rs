@@ -115,12 +115,7 @@ pub struct Discoverer {
 impl Discoverer {
     /// A discoverer that scans all processes every `rescan`.
     #[must_use]
-    pub fn new(
-        broker: Handle,
-        method: Method,
-        return_probes_safe: bool,
-        rescan: Duration,
-    ) -> Self {
+    pub fn new(broker: Handle, method: Method, return_probes_safe: bool, rescan: Duration) -> Self {
         Self {
             broker,
             method,

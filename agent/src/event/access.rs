@@ -42,6 +42,7 @@ impl Origin {
     #[must_use]
     pub fn access(&self, seq: u64, seen: &Observation) -> Event {
         let mut cuts = seen.cuts.clone();
+        let peer = seen.peer.as_ref().map(|peer| process(peer, &mut cuts));
         let process = process(&seen.process, &mut cuts);
         let (client, server) = ends(seen);
         let first = seen.credentials.first();
@@ -51,6 +52,7 @@ impl Origin {
             host: self.host.clone(),
             agent: self.agent.clone(),
             process,
+            peer,
             observation: observed(seen, &cuts),
             authz: Authz {
                 server_outcome: server_outcome(seen.response),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     event::model::{Event, Process},
-    http::message::Note,
+    http::message::{Note, Role},
     text::printable,
     token::TokenState,
 };
@@ -62,8 +62,13 @@ pub fn line(event: &Event, peer: Option<&Event>, colour: Colour) -> String {
     let status = status(event, colour);
     let state = state(event, colour);
     let scopes = if scopes.is_empty() { "-".to_owned() } else { scopes.join(",") };
-    let ends: Vec<_> = std::iter::once(event).chain(peer).map(end).collect();
-    let ends = ends.join(" + ");
+    let role = event.observation.role;
+    let ends = [
+        Some(end(role, &event.process)),
+        event.peer.as_ref().map(|process| end(role.other(), process)),
+        peer.map(|peer| end(peer.observation.role, &peer.process)),
+    ];
+    let ends = ends.into_iter().flatten().collect::<Vec<_>>().join(" + ");
     let line = format!(
         "{time} {who:24} {client_id:12} {what:36} {status} {state} {scopes:20} {ends} {}",
         addresses(event)
@@ -120,9 +125,9 @@ fn state(event: &Event, colour: Colour) -> String {
     colour.paint(mood, state.map_or("-", TokenState::as_str), 9)
 }
 
-fn end(event: &Event) -> String {
-    let Process { pid, comm, .. } = &event.process;
-    format!("{} {}[{pid}]", event.observation.role, printable(comm))
+fn end(role: Role, process: &Process) -> String {
+    let Process { pid, comm, .. } = process;
+    format!("{role} {}[{pid}]", printable(comm))
 }
 
 /// Client and server, in the direction of the call.

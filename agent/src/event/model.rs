@@ -106,6 +106,9 @@ group! {
             authz: Authz ["group", ""],
         }
         optional {
+            /// The process at the other end, where that is on this host and one event tells of
+            /// both ends.
+            peer: Process ["group", ""],
             /// Who called.
             client: Client ["group", ""],
             /// Who was called.
@@ -185,7 +188,7 @@ group! {
 }
 
 group! {
-    /// The process that held the observed end of the connection.
+    /// A process that held an end of the connection.
     pub struct Process {
         required {
             /// Process id, in the initial pid namespace.

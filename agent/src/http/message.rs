@@ -20,6 +20,15 @@ named_enum! {
 }
 
 impl Role {
+    /// The role of the process at the other end.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
     /// The role of a process whose requests go in `direction`.
     #[must_use]
     pub const fn of_requests(direction: Direction) -> Self {

@@ -131,7 +131,8 @@ fn serve(mut kernel: Kernel, queue: &Receiver<Envelope>) {
 
 fn answer(kernel: &mut Kernel, attachments: &mut Attachments, request: Request) -> Reply {
     match request {
-        Request::Attach { file, inode, points, process } => attachments.attach(kernel, &file, inode, &points, process)
+        Request::Attach { file, inode, points, process } => attachments
+            .attach(kernel, &file, inode, &points, process)
             .map_or_else(Reply::Refused, Reply::Attached),
         Request::Detach(id) => attachments.detach(id).map_or_else(Reply::Refused, |()| Reply::Done),
         Request::Counters => counters(kernel),

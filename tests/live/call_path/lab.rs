@@ -54,7 +54,7 @@ impl Lab {
         let testbed = Testbed::start()?;
         let client = Client::start(release, testbed.target())?;
         let dir = tempfile::tempdir()?;
-        let agent = Agent::run(dir.path())?;
+        let agent = Agent::run_on_calls(dir.path())?;
         Ok(Self { agent, client, testbed, release, told: Vec::new(), behaviour: "", dir })
     }
 

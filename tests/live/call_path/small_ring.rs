@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{EVENTS_TIMEOUT, clean, only};
 
 /// The smallest ring that the configuration allows.
-const CONFIGURATION: &str = "capture:\n  ring_bytes: 65536\n";
+const CONFIGURATION: &str = "capture:\n  path: call\n  ring_bytes: 65536\n";
 
 /// Connections that are used while records are lost, and afterwards.
 const SESSIONS: [&str; 4] = ["one", "two", "three", "four"];
