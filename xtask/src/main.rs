@@ -12,6 +12,7 @@ mod setup;
 mod test;
 mod tidy;
 
+mod bench;
 mod demo;
 mod run;
 
@@ -47,11 +48,29 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Measure what watching costs, in interleaved rounds (root)
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
     /// Build the agent and run it with these arguments
     Run {
         /// Arguments for `scopewatch`, such as `doctor` or `run --format human`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// nginx under wrk: with nothing, with the agent, on calls alone, and with bpftrace that counts
+    Overhead {
+        /// Rounds; the figures are their medians
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Seconds of each load in each round
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
     },
 }
 
@@ -62,6 +81,9 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Demo { json } => demo::run(json),
+        Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
+            bench::overhead(rounds, seconds)
+        }
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {

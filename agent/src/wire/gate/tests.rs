@@ -1,3 +1,5 @@
+//! Where each protocol begins in a stream, and what is withheld until then.
+
 use bytes::Bytes;
 use proptest::{
     collection::vec,

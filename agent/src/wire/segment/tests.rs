@@ -1,3 +1,5 @@
+//! Packets to segments: addresses, options, extension headers, and packets that lie.
+
 use proptest::{
     collection::vec,
     prelude::{any, prop_oneof, proptest},
