@@ -42,7 +42,7 @@ impl Needs {
     pub const RETURN: Self = Self { arguments: 0, return_address: true };
 }
 
-/// What a hit costs the probed process. Figures are in `docs/probes.md`, measured per class.
+/// What a hit costs the probed process; figures stand in `docs/probes.md`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CostClass {
