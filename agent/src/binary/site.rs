@@ -24,7 +24,7 @@ const MAX_LINE: usize = 64;
 const MAX_INSTRUCTIONS: usize = 16_384;
 
 /// Registers of the first six arguments (System V ABI, AMD64 supplement, 3.2.3).
-const ARGUMENTS: [Register; 6] =
+pub(in crate::binary) const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// What a program reads at its probe.
