@@ -135,6 +135,13 @@ fn site(f: &mut fmt::Formatter<'_>, function: &str, site: &Site, programs: &str)
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        collection::vec,
+        prelude::{ProptestConfig, any},
+        proptest,
+        sample::Index,
+    };
+
     use super::*;
 
     fn examined(name: &str) -> Examination {
@@ -163,5 +170,19 @@ mod tests {
         assert_eq!(libc.holds, Holds::Nothing);
         assert!(libc.call_path.is_err() && libc.key_site.is_err());
         assert!(libc.to_string().contains("no TLS library"));
+    }
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn damaged_libraries_never_panic(damage in vec((any::<Index>(), any::<u8>()), 1..400)) {
+            for name in ["libssl.so.3", "libcrypto.so.3"] {
+                let mut bytes = std::fs::read(format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
+                for (at, byte) in &damage {
+                    let at = at.index(bytes.len());
+                    bytes[at] = *byte;
+                }
+                let _ = examine(&bytes).map(|examination| examination.to_string());
+            }
+        }
     }
 }

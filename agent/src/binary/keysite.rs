@@ -107,7 +107,10 @@ fn program(library: &Library<'_>) -> Result<KeyProgram, NoKeySite> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::site::CostClass;
+    use crate::binary::{
+        fixture,
+        site::{CostClass, Reason},
+    };
 
     fn check(
         exports: &[&'static str],
@@ -133,6 +136,30 @@ mod tests {
         check(&backport, Some("OpenSSL 1.1.1k  FIPS 25 Mar 2021"), Ok(KeyProgram::PkeyCtxCtrl));
         check(&[PKEY_CTX_CTRL], None, Err(NoKeySite::UnknownLibrary));
         check(&[PKEY_CTX_CTRL], Some("OpenSSL 1.0.2u"), Err(NoKeySite::UnknownLibrary));
+    }
+
+    /// The step as `function+distance instruction`; every one is proved.
+    fn check_site(name: &str, expected: &str, cost: CostClass) {
+        let KeyStep { function, site, .. } = openssl(&fixture::library(name)).unwrap();
+        let Site { distance, instruction, .. } = &site;
+        assert_eq!(format!("{function}+{distance} {instruction}"), expected, "{name}");
+        assert_eq!((site.cost, site.reason), (cost, Reason::Proved), "{name}");
+    }
+
+    #[test]
+    fn every_release_shows_secrets_at_an_emulated_place() {
+        let behind_mark = CostClass::EmulatedAfterEndbr;
+        check_site("debian11-libcrypto", "EVP_PKEY_CTX_ctrl+7 je 0x18ed50", CostClass::Emulated);
+        check_site("debian12-libcrypto", "EVP_KDF_derive+3 je 0x213f18", CostClass::Emulated);
+        check_site("debian13-libcrypto", "EVP_KDF_derive+7 je 0x24aa10", behind_mark);
+        check_site("debian-sid-libcrypto", "EVP_KDF_derive+7 je 0x247560", behind_mark);
+        check_site("node20", "EVP_KDF_derive+3 je 0x1baea78", CostClass::Emulated);
+    }
+
+    #[test]
+    fn libssl_has_no_key_site() {
+        let libssl = fixture::library("debian12-libssl");
+        assert_eq!(openssl(&libssl), Err(NoKeySite::NoFunction));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MAX_LINE: usize = 64;
 const MAX_INSTRUCTIONS: usize = 16_384;
 
 /// Registers of the first six arguments (System V ABI, AMD64 supplement, 3.2.3).
-const ARGUMENTS: [Register; 6] =
+pub(in crate::binary) const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// What a program reads at its probe.
@@ -42,7 +42,7 @@ impl Needs {
     pub const RETURN: Self = Self { arguments: 0, return_address: true };
 }
 
-/// What a hit costs the probed process. Figures are in `docs/probes.md`, measured per class.
+/// What a hit costs the probed process; figures stand in `docs/probes.md`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CostClass {

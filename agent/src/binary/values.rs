@@ -7,7 +7,7 @@ use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
 
 use crate::binary::{
     code::{Decoded, Function},
-    site::written,
+    site::{ARGUMENTS, written},
 };
 
 /// Instructions of a wrapper that are followed. OpenSSL's make their call within twenty.
@@ -31,10 +31,6 @@ pub enum Value {
 /// The sixteen general registers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Registers([Value; 16]);
-
-/// Registers of arguments, in order.
-const ARGUMENTS: [Register; 6] =
-    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// Registers that a call may change (System V ABI, AMD64 supplement, 3.2.1).
 const CALL_CHANGES: [Register; 9] = [
