@@ -46,6 +46,8 @@ pub enum Record<'a> {
         session: SessionKey,
         /// The socket.
         socket: Socket,
+        /// Short name of the thread that used it.
+        comm: &'a [u8],
     },
     /// A session's end.
     Close {
@@ -129,7 +131,8 @@ fn data(raw: &[u8]) -> Result<Record<'_>, RecordError> {
 }
 
 fn socket(raw: &[u8]) -> Result<Record<'_>, RecordError> {
-    let (record, _) = prefix::<SocketRecord>(raw, "socket")?;
+    let (record, _) =
+        SocketRecord::ref_from_prefix(raw).map_err(|_| RecordError::Short("socket"))?;
     let local = address(record.family, record.local)?;
     let remote = address(record.family, record.remote)?;
     let socket = Socket {
@@ -139,7 +142,8 @@ fn socket(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         netns: record.netns,
     };
     let session = key(&record.header, record.session);
-    Ok(Record::Socket { boot_ns: record.header.time_ns, session, socket })
+    let comm = until_zero(&record.comm);
+    Ok(Record::Socket { boot_ns: record.header.time_ns, session, socket, comm })
 }
 
 fn close(raw: &[u8]) -> Result<Record<'_>, RecordError> {
@@ -252,10 +256,12 @@ mod tests {
             reserved: 0,
             netns: 6,
             reserved2: 0,
+            comm: *b"thread\0\0\0\0\0\0\0\0\0\0",
         };
-        let Ok(Record::Socket { socket, .. }) = decode(record.as_bytes()) else { panic!() };
+        let Ok(Record::Socket { socket, comm, .. }) = decode(record.as_bytes()) else { panic!() };
         assert_eq!(socket.local, "192.0.2.1:443".parse().unwrap());
         assert_eq!(socket.remote, "[::1]:50000".parse().unwrap());
+        assert_eq!(comm, b"thread");
     }
 
     #[test]
