@@ -327,6 +327,24 @@ def free(command):
     session.socket.close()
 
 
+def free_and_open(command):
+    """A new object, at the address of the one freed if the allocator has it so."""
+    before = sessions.pop(command["session"])
+    before.socket.close()
+    ssl.SSL_free(before.object)
+    others = []  # They take what room the allocator likes better, and keep it.
+    for _ in range(64):
+        session = Session(blocking=True, partial_writes=False, send_buffer=0)
+        if session.object == before.object:
+            break
+        others.append(session)
+    for other in others:
+        if other is not session:
+            ssl.SSL_free(other.object)
+    sessions[command["session"]] = session.dial()
+    session.handshake()
+
+
 def free_one_of_two_references(command):
     session = sessions[command["session"]]
     ssl.SSL_up_ref(session.object)
@@ -345,6 +363,7 @@ COMMANDS = {
     "nested_exchanges": nested_exchanges,
     "interleaved_exchanges": interleaved_exchanges, "fail_to_write": fail_to_write,
     "fail_to_read": fail_to_read, "handshake": handshake, "clear": clear, "free": free,
+    "free_and_open": free_and_open,
     "free_one_of_two_references": free_one_of_two_references, "leave": leave,
 }
 

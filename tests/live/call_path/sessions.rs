@@ -52,12 +52,13 @@ fn an_object_cleared_for_another_connection(lab: &mut Lab) -> Result<()> {
 }
 
 fn an_object_at_the_address_of_one_freed(lab: &mut Lab) -> Result<()> {
-    let mut objects = Vec::new();
-    for round in 0..8 {
-        lab.client().open("one", Opening::default())?;
-        objects.push(exchange(lab, &format!("round-{round}-of-many"))?);
-        lab.client().make("free", "one")?;
+    lab.client().open("one", Opening::default())?;
+    let mut objects = vec![exchange(lab, "first")?];
+    for round in ["second", "third", "fourth", "fifth", "sixth"] {
+        lab.client().make("free_and_open", "one")?;
+        objects.push(exchange(lab, round)?);
     }
+    lab.client().make("free", "one")?;
     let repeated = objects.iter().zip(objects.iter().skip(1)).any(|(one, next)| one == next);
     ensure!(repeated, "the allocator reuses no address at once: {objects:x?}");
     Ok(())
