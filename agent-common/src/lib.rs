@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the record layouts. Both halves are built together and the object is embedded, so a
 /// mismatch means a corrupted ring, and the record is counted and skipped.
-pub const ABI_VERSION: u16 = 1;
+pub const ABI_VERSION: u16 = 2;
 
 /// Payload capacities of a data record in bytes, smallest first. A record takes the smallest
 /// class that holds its payload: ring space is what runs out first, and most reads are small.
@@ -176,6 +176,9 @@ pub struct SocketRecord {
     pub netns: u32,
     /// Must be zero.
     pub reserved2: u32,
+    /// Short name of the thread, zero-terminated: names a process that was forked rather than
+    /// executed, should it be gone before anyone looks.
+    pub comm: [u8; COMM_LEN],
 }
 
 /// The end of a session, or of one direction of it.
@@ -377,7 +380,7 @@ const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<Session>() == 16);
     assert!(size_of::<DataRecord>() == 56);
-    assert!(size_of::<SocketRecord>() == 96);
+    assert!(size_of::<SocketRecord>() == 112);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<ExecRecord>() == 296);
     assert!(size_of::<SegmentRecord>() == 88);

@@ -7,8 +7,8 @@ use aya_ebpf::{
     Global,
     bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
-        generated::bpf_get_socket_cookie,
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
+        bpf_probe_read_kernel, generated::bpf_get_socket_cookie,
     },
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -144,6 +144,7 @@ fn describe(sock: *const u8) -> Option<SocketRecord> {
         reserved: 0,
         netns: field(net, NET_INUM.load()).unwrap_or(0),
         reserved2: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
     })
 }
 

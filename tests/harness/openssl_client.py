@@ -81,7 +81,6 @@ class Session:
         self.object = ssl.SSL_new(context)
         if partial_writes:
             ssl.SSL_ctrl(self.object, CTRL_MODE, PARTIAL_WRITES, None)
-        self.dial()
 
     def dial(self):
         self.socket = socket.socket()
@@ -92,6 +91,7 @@ class Session:
         ssl.SSL_set_fd(self.object, self.socket.fileno())
         ssl.SSL_set_connect_state(self.object)
         self.begin_counts()
+        return self
 
     def begin_counts(self):
         self.counts = {"blocked_reads": 0, "blocked_writes": 0, "reads": 0, "writes": 0}
@@ -186,7 +186,7 @@ def serialized(request):
 
 def open_session(command):
     session = Session(command["blocking"], command["partial_writes"], command["send_buffer"])
-    sessions[command["session"]] = session
+    sessions[command["session"]] = session.dial()
     if command["handshake"]:
         session.handshake()
     return {"object": session.object}
@@ -211,10 +211,35 @@ def exchange_in_two_threads(command):
 
 def exchange_in_a_child(command):
     """A forked child takes over the session and ends without freeing it."""
+    return in_a_child(lambda: exchange(command))
+
+
+def exchange_in_children_of_one_pid(command):
+    """Two children, one after the other, each with a connection by an object at one address."""
+    session = Session(blocking=True, partial_writes=False, send_buffer=0)
+
+    def answer():
+        session.dial().handshake()
+        return session.exchange(serialized(command["requests"][len(reports)]), command["how"])
+
+    reports = []
+    reports.append(in_a_child(answer))
+    wanted = reports[0]["pid"]
+    for _ in range(100):  # Other processes may take the id.
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(wanted - 1))
+        report = in_a_child(lambda: answer() if os.getpid() == wanted else None)
+        if report:
+            return [*reports, report]
+    raise OSError(f"process id {wanted} was not to be had again")
+
+
+def in_a_child(work):
+    """What `work` gives in a child, which ends at once."""
     result, report = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(report, json.dumps(exchange(command)).encode())
+        os.write(report, json.dumps(work()).encode())
         os._exit(0)
     os.close(report)
     with open(result, "rb") as pipe:
@@ -302,6 +327,24 @@ def free(command):
     session.socket.close()
 
 
+def free_and_open(command):
+    """A new object, at the address of the one freed if the allocator has it so."""
+    before = sessions.pop(command["session"])
+    before.socket.close()
+    ssl.SSL_free(before.object)
+    others = []  # They take what room the allocator likes better, and keep it.
+    for _ in range(64):
+        session = Session(blocking=True, partial_writes=False, send_buffer=0)
+        if session.object == before.object:
+            break
+        others.append(session)
+    for other in others:
+        if other is not session:
+            ssl.SSL_free(other.object)
+    sessions[command["session"]] = session.dial()
+    session.handshake()
+
+
 def free_one_of_two_references(command):
     session = sessions[command["session"]]
     ssl.SSL_up_ref(session.object)
@@ -315,9 +358,12 @@ def leave(_command):
 
 COMMANDS = {
     "open": open_session, "exchange": exchange, "exchange_in_two_threads": exchange_in_two_threads,
-    "exchange_in_a_child": exchange_in_a_child, "nested_exchanges": nested_exchanges,
+    "exchange_in_a_child": exchange_in_a_child,
+    "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,
+    "nested_exchanges": nested_exchanges,
     "interleaved_exchanges": interleaved_exchanges, "fail_to_write": fail_to_write,
     "fail_to_read": fail_to_read, "handshake": handshake, "clear": clear, "free": free,
+    "free_and_open": free_and_open,
     "free_one_of_two_references": free_one_of_two_references, "leave": leave,
 }
 

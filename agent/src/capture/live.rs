@@ -44,7 +44,7 @@ pub struct Counts {
 /// Turns records into events.
 pub struct Live<E> {
     enricher: E,
-    /// Processes already told downstream, or known from an exec but not told yet.
+    /// Processes already told downstream, or known from a record but not told yet.
     processes: LruCache<u32, Known>,
     boot_to_wall: u64,
     wire: Option<Wire>,
@@ -56,9 +56,9 @@ pub struct Live<E> {
 }
 
 enum Known {
-    /// From the kernel's exec record: enough to name the process if it is gone by the time that
-    /// it is needed.
-    Executed {
+    /// From the kernel's records: enough to name the process if it is gone by the time that it is
+    /// needed. The path is empty if no exec was seen.
+    Named {
         comm: String,
         path: String,
     },
@@ -138,8 +138,9 @@ impl<E: Enricher> Live<E> {
                 let at = self.wall(boot_ns);
                 sink.accept(&CaptureEvent::Data { at, session, direction, offset, lost, bytes });
             }
-            Record::Socket { boot_ns, session, socket } => {
+            Record::Socket { boot_ns, session, socket, comm } => {
                 self.sockets.put(session, socket.cookie);
+                self.know(session.pid, comm);
                 self.name(session.pid, sink);
                 let at = self.wall(boot_ns);
                 sink.accept(&CaptureEvent::Socket { at, session, socket, peer: None });
@@ -152,8 +153,8 @@ impl<E: Enricher> Live<E> {
             }
             Record::Exec { pid, comm, path } => {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                let executed = Known::Executed { comm: text(comm), path: text(path) };
-                self.processes.put(pid, executed);
+                let named = Known::Named { comm: text(comm), path: text(path) };
+                self.processes.put(pid, named);
                 return Some(pid);
             }
             Record::Exit { boot_ns, pid } => {
@@ -201,7 +202,10 @@ impl<E: Enricher> Live<E> {
                 let parts = (secret, context);
                 wire.secret(wall(boot_ns), origin, kind, parts, &mut self.opened);
             }
-            Record::Owner { pid, socket, .. } => wire.owner(pid, &socket),
+            Record::Owner { pid, socket, comm, .. } => {
+                wire.owner(pid, &socket);
+                self.know(pid, comm);
+            }
             Record::Data { .. }
             | Record::Socket { .. }
             | Record::Close { .. }
@@ -230,6 +234,15 @@ impl<E: Enricher> Live<E> {
         self.sockets.get(&session).is_some_and(|cookie| wire.tells_of(*cookie))
     }
 
+    /// Remembers a process's short name from a record that comes before its first data: a forked
+    /// process has no exec record.
+    fn know(&mut self, pid: u32, comm: &[u8]) {
+        self.processes.get_or_insert(pid, || Known::Named {
+            comm: String::from_utf8_lossy(comm).into_owned(),
+            path: String::new(),
+        });
+    }
+
     /// Tells the sink who `pid` is, once.
     fn name(&mut self, pid: u32, sink: &mut impl EventSink) {
         let known = self.processes.get(&pid);
@@ -237,7 +250,7 @@ impl<E: Enricher> Live<E> {
             return;
         }
         let process = self.enricher.process(pid).unwrap_or_else(|| match known {
-            Some(Known::Executed { comm, path }) => {
+            Some(Known::Named { comm, path }) => {
                 let exe = Some(path.clone()).filter(|path| path.starts_with('/'));
                 Process { comm: comm.clone(), exe, ..Process::unknown(pid) }
             }
@@ -261,4 +274,64 @@ impl<E: Enricher> Live<E> {
 fn now_nanos(clock: ClockId) -> Option<u64> {
     let duration: Duration = clock_gettime(clock).ok()?.into();
     u64::try_from(duration.as_nanos()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use scopewatch_common::{ABI_VERSION, Header, RecordKind, Session, SocketRecord};
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+
+    /// A host on which every process has ended by the time that it is looked at.
+    struct AllGone;
+
+    impl Enricher for AllGone {
+        fn process(&self, _pid: u32) -> Option<Process> {
+            None
+        }
+    }
+
+    #[derive(Default)]
+    struct Named(Vec<(u32, String)>);
+
+    impl EventSink for Named {
+        fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
+            if let CaptureEvent::Process(process) = event {
+                self.0.push((process.pid, process.comm.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_forked_process_that_is_gone_keeps_its_name() {
+        let record = SocketRecord {
+            header: Header {
+                abi: ABI_VERSION,
+                kind: RecordKind::Socket as u8,
+                way: 0,
+                tgid: 7,
+                tid: 7,
+                reserved: 0,
+                time_ns: 1,
+            },
+            session: Session { object: 1, generation: 1 },
+            cookie: 1,
+            local: [127; 16],
+            remote: [127; 16],
+            local_port: 1,
+            remote_port: 2,
+            family: 2,
+            reserved: 0,
+            netns: 0,
+            reserved2: 0,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut live = Live::new(AllGone);
+        let mut named = Named::default();
+        for _ in 0..2 {
+            live.record(record.as_bytes(), &mut named);
+        }
+        assert_eq!(named.0, [(7, "worker".to_owned())]);
+    }
 }

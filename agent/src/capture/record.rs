@@ -47,6 +47,8 @@ pub enum Record<'a> {
         session: SessionKey,
         /// The socket.
         socket: Socket,
+        /// Short name of the thread that used it.
+        comm: &'a [u8],
     },
     /// A session's end.
     Close {
@@ -65,6 +67,8 @@ pub enum Record<'a> {
         pid: u32,
         /// The socket.
         socket: Socket,
+        /// Short name of the process.
+        comm: &'a [u8],
     },
     /// A piece of a TCP segment.
     Segment {
@@ -179,7 +183,8 @@ fn data(raw: &[u8]) -> Result<Record<'_>, RecordError> {
 }
 
 fn socket(raw: &[u8]) -> Result<Record<'_>, RecordError> {
-    let (record, _) = prefix::<SocketRecord>(raw, "socket")?;
+    let (record, _) =
+        SocketRecord::ref_from_prefix(raw).map_err(|_| RecordError::Short("socket"))?;
     let local = address(record.family, record.local)?;
     let remote = address(record.family, record.remote)?;
     let socket = Socket {
@@ -189,10 +194,11 @@ fn socket(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         netns: record.netns,
     };
     let boot_ns = record.header.time_ns;
+    let comm = until_zero(&record.comm);
     if record.session.object == 0 {
-        return Ok(Record::Owner { boot_ns, pid: record.header.tgid, socket });
+        return Ok(Record::Owner { boot_ns, pid: record.header.tgid, socket, comm });
     }
-    Ok(Record::Socket { boot_ns, session: key(&record.header, record.session), socket })
+    Ok(Record::Socket { boot_ns, session: key(&record.header, record.session), socket, comm })
 }
 
 fn segment(raw: &[u8]) -> Result<Record<'_>, RecordError> {
@@ -341,10 +347,12 @@ mod tests {
             reserved: 0,
             netns: 6,
             reserved2: 0,
+            comm: *b"thread\0\0\0\0\0\0\0\0\0\0",
         };
-        let Ok(Record::Socket { socket, .. }) = decode(record.as_bytes()) else { panic!() };
+        let Ok(Record::Socket { socket, comm, .. }) = decode(record.as_bytes()) else { panic!() };
         assert_eq!(socket.local, "192.0.2.1:443".parse().unwrap());
         assert_eq!(socket.remote, "[::1]:50000".parse().unwrap());
+        assert_eq!(comm, b"thread");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use scopewatch_harness::openssl::{How, Opening};
 use super::lab::{Behaviour, Lab};
 
 /// Session objects that are used again.
-pub const SESSIONS: [(&str, Behaviour); 9] = [
+pub const SESSIONS: [(&str, Behaviour); 10] = [
     ("a handshake within the first write", a_handshake_within_the_first_write),
     ("an object cleared for another connection", an_object_cleared_for_another_connection),
     ("an object at the address of one freed", an_object_at_the_address_of_one_freed),
@@ -15,6 +15,7 @@ pub const SESSIONS: [(&str, Behaviour); 9] = [
     ("two sessions that take turns", |lab| two(lab, "interleaved_exchanges")),
     ("a thread that writes and one that reads", a_thread_that_writes_and_one_that_reads),
     ("a child that inherits a session", a_child_that_inherits_a_session),
+    ("a process with the id and the addresses of one that ended", one_pid),
     ("a process that ends without freeing", a_process_that_ends_without_freeing),
 ];
 
@@ -51,12 +52,13 @@ fn an_object_cleared_for_another_connection(lab: &mut Lab) -> Result<()> {
 }
 
 fn an_object_at_the_address_of_one_freed(lab: &mut Lab) -> Result<()> {
-    let mut objects = Vec::new();
-    for round in 0..8 {
-        lab.client().open("one", Opening::default())?;
-        objects.push(exchange(lab, &format!("round-{round}-of-many"))?);
-        lab.client().make("free", "one")?;
+    lab.client().open("one", Opening::default())?;
+    let mut objects = vec![exchange(lab, "first")?];
+    for round in ["second", "third", "fourth", "fifth", "sixth"] {
+        lab.client().make("free_and_open", "one")?;
+        objects.push(exchange(lab, round)?);
     }
+    lab.client().make("free", "one")?;
     let repeated = objects.iter().zip(objects.iter().skip(1)).any(|(one, next)| one == next);
     ensure!(repeated, "the allocator reuses no address at once: {objects:x?}");
     Ok(())
@@ -99,6 +101,20 @@ fn a_thread_that_writes_and_one_that_reads(lab: &mut Lab) -> Result<()> {
 fn a_child_that_inherits_a_session(lab: &mut Lab) -> Result<()> {
     lab.client().open("one", Opening::default())?;
     exchange_by(lab, "exchange_in_a_child", "by-the-child").map(drop)
+}
+
+/// As prefork servers do, whose children come and go until process ids repeat.
+fn one_pid(lab: &mut Lab) -> Result<()> {
+    let requests = [lab.request("GET", "first")?, lab.request("GET", "second")?];
+    let [first, second] = &requests;
+    let command = "exchange_in_children_of_one_pid";
+    let made = lab.client().exchange_two(command, ["", ""], [first, second])?;
+    let [one, two] = made.each_ref().map(|one| (one.reply.client_pid, one.object));
+    ensure!(one == two, "not the same pid and address: {made:x?}");
+    for (request, exchanged) in requests.into_iter().zip(made) {
+        lab.tell(request, exchanged);
+    }
+    Ok(())
 }
 
 fn a_process_that_ends_without_freeing(lab: &mut Lab) -> Result<()> {
