@@ -75,6 +75,7 @@ impl Server {
         fs::write(&path, config).context("write the configuration")?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(dir.path()).arg("-c").arg(&path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let nginx = Reaped::start(&mut command)?;
         wait_until("nginx to answer", Duration::from_secs(10), || {
             let connected = std::net::TcpStream::connect(("127.0.0.1", TLS_PORT));
