@@ -1,6 +1,10 @@
 //! The server and the loads: nginx with one worker, and wrk with one thread, on loopback.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use scopewatch_harness::{certs::Certificates, child::Reaped, wait_until};
