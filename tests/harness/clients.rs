@@ -232,7 +232,26 @@ impl Load {
     /// # Errors
     /// When Python is missing.
     pub fn start(target: &Target, request: &Request, connections: usize) -> Result<Self> {
-        let mut process = Reaped::start(python(target).args(["load", &connections.to_string()]))?;
+        Self::start_with(target, request, &[connections])
+    }
+
+    /// The same at leisure, with another connection after each `lifetime` requests.
+    ///
+    /// # Errors
+    /// When Python is missing.
+    pub fn start_changing(
+        target: &Target,
+        request: &Request,
+        connections: usize,
+        lifetime: usize,
+    ) -> Result<Self> {
+        Self::start_with(target, request, &[connections, lifetime])
+    }
+
+    fn start_with(target: &Target, request: &Request, numbers: &[usize]) -> Result<Self> {
+        let mut command = python(target);
+        command.arg("load").args(numbers.iter().map(ToString::to_string));
+        let mut process = Reaped::start(&mut command)?;
         let mut requests = process.inner().stdin.take().context("python has no stdin")?;
         let replies = process.inner().stdout.take().context("python has no stdout")?;
         writeln!(requests, "{}", request.to_json()).context("hand the request to python")?;
