@@ -111,6 +111,35 @@ pub struct Reply {
 /// # Errors
 /// When curl is missing or gets no answer.
 pub fn curl(target: &Target, request: &Request) -> Result<Reply> {
+    curl_by(&mut Command::new("curl"), target, request, &[])
+}
+
+/// The same with a version of TLS, by curl's option, and the session's secrets appended to
+/// `key_log`.
+///
+/// # Errors
+/// When curl is missing or gets no answer.
+pub fn curl_with_key_log(
+    target: &Target,
+    request: &Request,
+    key_log: &Path,
+    version: &str,
+) -> Result<Reply> {
+    let mut command = Command::new("curl");
+    curl_by(
+        command.env("SSLKEYLOGFILE", key_log),
+        target,
+        request,
+        &version.split('=').collect::<Vec<_>>(),
+    )
+}
+
+fn curl_by(
+    command: &mut Command,
+    target: &Target,
+    request: &Request,
+    options: &[&str],
+) -> Result<Reply> {
     let mut config = String::new();
     for (name, value) in &request.headers {
         config.push_str(&format!("header = \"{name}: {}\"\n", curl_quoted(value)));
@@ -119,12 +148,12 @@ pub fn curl(target: &Target, request: &Request) -> Result<Reply> {
         config.push_str(&format!("data-binary = \"{}\"\n", curl_quoted(&request.body)));
     }
     config.push_str(&format!("url = \"{}\"\n", curl_quoted(&target.url(&request.path))));
-    let mut command = Command::new("curl");
     command
         .args(["-q", "--silent", "--show-error", "--http1.1", "--ipv4", "--noproxy", "*"])
         .args(["--max-time", "30", "--output", "/dev/null", "--config", "-", "--cacert"])
         .arg(&target.authority)
-        .args(["--write-out", "%{http_code} %{size_download} %{local_port}"]);
+        .args(["--write-out", "%{http_code} %{size_download} %{local_port}"])
+        .args(options);
     if request.method == "HEAD" {
         command.arg("--head");
     } else {

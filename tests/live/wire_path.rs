@@ -4,3 +4,4 @@
 mod exactly_once;
 mod lab;
 mod matrix;
+mod secrets;
