@@ -262,6 +262,7 @@ pub fn run_live(
     let counters = broker.stop();
     while drain.take(&mut ring, &mut stages.shards) > 0 {}
     drain.tick(&mut stages.shards);
+    drain.finish(&mut stages.shards);
     let Drain { live, recorder, programs, decisions: _ } = drain;
     drop(programs);
     let mut summary = stages.finish()?;
@@ -316,6 +317,10 @@ impl Drain {
         self.live.refresh_clock();
         let mut sink = Tee { recorder: self.recorder.as_mut(), shards };
         self.live.tick(&mut sink);
+    }
+
+    fn finish(&mut self, shards: &mut Shards) {
+        self.live.finish(&mut Tee { recorder: self.recorder.as_mut(), shards });
     }
 }
 
