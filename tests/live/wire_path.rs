@@ -4,4 +4,7 @@
 mod exactly_once;
 mod lab;
 mod matrix;
+mod places;
 mod secrets;
+mod small_ring;
+mod ways;

@@ -40,6 +40,8 @@ pub struct Counts {
     pub records: u64,
     /// Records that could not be decoded.
     pub malformed: u64,
+    /// Boot time in nanoseconds of the newest record that traffic made.
+    pub latest: u64,
 }
 
 /// Turns records into events.
@@ -96,7 +98,7 @@ impl<E: Enricher> Live<E> {
 
     /// Tells the sink that time has passed.
     pub fn tick(&mut self, sink: &mut impl EventSink) {
-        let Some(boot) = now_nanos(ClockId::CLOCK_BOOTTIME) else { return };
+        let Some(boot) = boot_nanos() else { return };
         let at = self.wall(boot);
         if let Some(wire) = &mut self.wire {
             wire.tick(at, &mut self.opened);
@@ -144,6 +146,7 @@ impl<E: Enricher> Live<E> {
     fn dispatch(&mut self, record: Record<'_>, sink: &mut impl EventSink) -> Option<u32> {
         match record {
             Record::Data { boot_ns, session, direction, offset, lost, bytes } => {
+                self.counts.latest = boot_ns;
                 let at = self.wall(boot_ns);
                 let data = CaptureEvent::Data { at, session, direction, offset, lost, bytes };
                 self.call(session, at, bytes.len(), &data, sink);
@@ -233,6 +236,7 @@ impl<E: Enricher> Live<E> {
                 lost,
                 bytes,
             } => {
+                self.counts.latest = boot_ns;
                 let segment = Segment {
                     at: wall(boot_ns),
                     cookie,
@@ -304,6 +308,12 @@ impl<E: Enricher> Live<E> {
         self.counts.malformed += 1;
         tracing::debug!(%error, "record skipped");
     }
+}
+
+/// Now, by the clock that the kernel half stamps records with.
+#[must_use]
+pub fn boot_nanos() -> Option<u64> {
+    now_nanos(ClockId::CLOCK_BOOTTIME)
 }
 
 /// Nanoseconds of one of the kernel's clocks.
