@@ -38,6 +38,12 @@ struct Held {
     events: Vec<CaptureEvent<Bytes>>,
 }
 
+impl Default for Unbound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Unbound {
     /// Nothing waits.
     #[must_use]
