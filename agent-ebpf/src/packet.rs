@@ -44,6 +44,9 @@ const MAX_EXTENSIONS: u32 = 4;
 /// Records that one segment may fill: 64 KiB in the largest class.
 const MAX_PIECES: u32 = 4;
 
+/// State of a listening socket (`enum` of linux/tcp_states.h).
+const TCP_LISTEN: u32 = 10;
+
 const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 
@@ -83,8 +86,15 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
     if cookie == 0 {
         return None;
     }
-    // SAFETY: a plain integer, read once.
-    let decision = unsafe { DECISIONS.get(cookie) }.copied().unwrap_or(0);
+    // A connection's first payload may pass under its listener's cookie (deferred accept): what
+    // was decided for one connection must not hold for all.
+    let listens = is_listener(ctx);
+    let decision = if listens {
+        0
+    } else {
+        // SAFETY: a plain integer, read once.
+        unsafe { DECISIONS.get(cookie) }.copied().unwrap_or(0)
+    };
     if decision == Capture::Ignored as u32 {
         return None;
     }
@@ -107,13 +117,25 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         } else {
             decision + 1
         };
-        let _ = DECISIONS.insert(cookie, next, 0);
+        if !listens {
+            let _ = DECISIONS.insert(cookie, next, 0);
+        }
         if next != Capture::Tls as u32 {
             return None;
         }
     }
     pieces(ctx, way, cookie, &tcp, payload_at, len);
     Some(())
+}
+
+/// Whether the packet's socket is a listening one.
+#[inline(always)]
+fn is_listener(ctx: &SkBuffContext) -> bool {
+    // SAFETY: the context is the program's own; the kernel checks that the socket is there.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        !socket.is_null() && (*socket).state == TCP_LISTEN
+    }
 }
 
 /// Where the TCP header begins; `None` for another protocol.

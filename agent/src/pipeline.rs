@@ -27,7 +27,7 @@ use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},
     capture::{
         CaptureEvent, EventSink, SessionKey,
-        live::Live,
+        live::{Live, boot_nanos},
         recorder::Recorder,
         replay::{End, Replay},
         wire::{self, Wire},
@@ -258,10 +258,13 @@ pub fn run_live(
             _ => thread::sleep(BUSY_WAIT),
         }
     }
-    // Probes first, so that the ring runs dry; then what it still holds.
+    // What the ring holds by now is told; what comes after is not waited for, as on a busy host it
+    // has no end: the probes are the kernel's to remove, and it takes its time.
+    let until = boot_nanos().unwrap_or(0);
     let counters = broker.stop();
-    while drain.take(&mut ring, &mut stages.shards) > 0 {}
+    while drain.take(&mut ring, &mut stages.shards) > 0 && drain.live.counts.latest < until {}
     drain.tick(&mut stages.shards);
+    drain.finish(&mut stages.shards);
     let Drain { live, recorder, programs, decisions: _ } = drain;
     drop(programs);
     let mut summary = stages.finish()?;
@@ -316,6 +319,10 @@ impl Drain {
         self.live.refresh_clock();
         let mut sink = Tee { recorder: self.recorder.as_mut(), shards };
         self.live.tick(&mut sink);
+    }
+
+    fn finish(&mut self, shards: &mut Shards) {
+        self.live.finish(&mut Tee { recorder: self.recorder.as_mut(), shards });
     }
 }
 

@@ -155,6 +155,7 @@ pub struct Testbed {
     nginx: Nginx,
     tokens: BTreeMap<Bearer, Token>,
     mint: Mint,
+    certificates: Certificates,
     target: Target,
     dir: TempDir,
 }
@@ -198,13 +199,19 @@ impl Testbed {
         std::fs::create_dir(&prefix).context("create the nginx directory")?;
         let nginx = Nginx::start(&prefix, &certificates, &grants)?;
         let target = Target::new(nginx.port(), &certificates);
-        Ok(Self { nginx, tokens, mint, target, dir })
+        Ok(Self { nginx, tokens, mint, certificates, target, dir })
     }
 
     /// The server.
     #[must_use]
     pub const fn nginx(&self) -> &Nginx {
         &self.nginx
+    }
+
+    /// The certificates that the server uses, for others.
+    #[must_use]
+    pub const fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// What clients need to know.

@@ -111,6 +111,35 @@ pub struct Reply {
 /// # Errors
 /// When curl is missing or gets no answer.
 pub fn curl(target: &Target, request: &Request) -> Result<Reply> {
+    curl_by(&mut Command::new("curl"), target, request, &[])
+}
+
+/// The same with a version of TLS, by curl's option, and the session's secrets appended to
+/// `key_log`.
+///
+/// # Errors
+/// When curl is missing or gets no answer.
+pub fn curl_with_key_log(
+    target: &Target,
+    request: &Request,
+    key_log: &Path,
+    version: &str,
+) -> Result<Reply> {
+    let mut command = Command::new("curl");
+    curl_by(
+        command.env("SSLKEYLOGFILE", key_log),
+        target,
+        request,
+        &version.split('=').collect::<Vec<_>>(),
+    )
+}
+
+fn curl_by(
+    command: &mut Command,
+    target: &Target,
+    request: &Request,
+    options: &[&str],
+) -> Result<Reply> {
     let mut config = String::new();
     for (name, value) in &request.headers {
         config.push_str(&format!("header = \"{name}: {}\"\n", curl_quoted(value)));
@@ -119,12 +148,12 @@ pub fn curl(target: &Target, request: &Request) -> Result<Reply> {
         config.push_str(&format!("data-binary = \"{}\"\n", curl_quoted(&request.body)));
     }
     config.push_str(&format!("url = \"{}\"\n", curl_quoted(&target.url(&request.path))));
-    let mut command = Command::new("curl");
     command
         .args(["-q", "--silent", "--show-error", "--http1.1", "--ipv4", "--noproxy", "*"])
         .args(["--max-time", "30", "--output", "/dev/null", "--config", "-", "--cacert"])
         .arg(&target.authority)
-        .args(["--write-out", "%{http_code} %{size_download} %{local_port}"]);
+        .args(["--write-out", "%{http_code} %{size_download} %{local_port}"])
+        .args(options);
     if request.method == "HEAD" {
         command.arg("--head");
     } else {
@@ -232,7 +261,26 @@ impl Load {
     /// # Errors
     /// When Python is missing.
     pub fn start(target: &Target, request: &Request, connections: usize) -> Result<Self> {
-        let mut process = Reaped::start(python(target).args(["load", &connections.to_string()]))?;
+        Self::start_with(target, request, &[connections])
+    }
+
+    /// The same at leisure, with another connection after each `lifetime` requests.
+    ///
+    /// # Errors
+    /// When Python is missing.
+    pub fn start_changing(
+        target: &Target,
+        request: &Request,
+        connections: usize,
+        lifetime: usize,
+    ) -> Result<Self> {
+        Self::start_with(target, request, &[connections, lifetime])
+    }
+
+    fn start_with(target: &Target, request: &Request, numbers: &[usize]) -> Result<Self> {
+        let mut command = python(target);
+        command.arg("load").args(numbers.iter().map(ToString::to_string));
+        let mut process = Reaped::start(&mut command)?;
         let mut requests = process.inner().stdin.take().context("python has no stdin")?;
         let replies = process.inner().stdout.take().context("python has no stdout")?;
         writeln!(requests, "{}", request.to_json()).context("hand the request to python")?;

@@ -59,6 +59,7 @@ pub struct Nginx {
     master: Reaped,
     prefix: PathBuf,
     port: u16,
+    deferred: u16,
     worker: u32,
 }
 
@@ -75,7 +76,7 @@ impl Nginx {
         lay_out(prefix)?;
         let mut last = None;
         for _attempt in 0..PORT_ATTEMPTS {
-            match Self::start_on(free_port()?, prefix, certificates, grants) {
+            match Self::start_on([free_port()?, free_port()?], prefix, certificates, grants) {
                 Ok(nginx) => return Ok(nginx),
                 Err(error) => last = Some(error),
             }
@@ -84,13 +85,14 @@ impl Nginx {
     }
 
     fn start_on(
-        port: u16,
+        ports: [u16; 2],
         prefix: &Path,
         certificates: &Certificates,
         grants: &[(Token, Grant)],
     ) -> Result<Self> {
+        let [port, deferred] = ports;
         let config = prefix.join("nginx.conf");
-        fs::write(&config, configuration(port, prefix, certificates, grants)?)
+        fs::write(&config, configuration(ports, prefix, certificates, grants)?)
             .context("write nginx.conf")?;
         let mut command = Command::new(program());
         command.arg("-p").arg(prefix).arg("-e").arg(prefix.join("error.log"));
@@ -105,13 +107,19 @@ impl Nginx {
             let answers = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
             Ok(children_of(master.pid()).first().copied().filter(|_| answers))
         })?;
-        Ok(Self { master, prefix: prefix.to_owned(), port, worker })
+        Ok(Self { master, prefix: prefix.to_owned(), port, deferred, worker })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it listens, too, but accepts only who has said something.
+    #[must_use]
+    pub const fn deferred_port(&self) -> u16 {
+        self.deferred
     }
 
     /// Where it listens.
@@ -166,7 +174,7 @@ fn lay_out(prefix: &Path) -> Result<()> {
 }
 
 fn configuration(
-    port: u16,
+    [port, deferred]: [u16; 2],
     prefix: &Path,
     certificates: &Certificates,
     grants: &[(Token, Grant)],
@@ -180,6 +188,7 @@ fn configuration(
     Ok(include_str!("nginx.conf.in")
         .replace("@PREFIX@", &path(prefix)?)
         .replace("@PORT@", &port.to_string())
+        .replace("@DEFERRED@", &deferred.to_string())
         .replace("@CERTIFICATE@", &path(&certificates.server)?)
         .replace("@KEY@", &path(&certificates.server_key)?)
         .replace("@GRANTS@", lines.trim_end()))

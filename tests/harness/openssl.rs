@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    certs::Certificates,
     child::Reaped,
     clients::{PYTHON, Reply, Request, Target, number},
     events::text,
@@ -151,6 +152,19 @@ impl How {
     }
 }
 
+/// What a session insists on.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Version of TLS, `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Cipher suite, by OpenSSL's name.
+    pub suite: &'static str,
+    /// Whether encrypt-then-MAC is offered (RFC 7366).
+    pub encrypt_then_mac: bool,
+    /// Whether it resumes, and replaces, the session that has its name.
+    pub resume: bool,
+}
+
 /// How a session begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
@@ -163,11 +177,14 @@ pub struct Opening {
     pub send_buffer: u32,
     /// Whether the handshake is made at once, or by the first call that needs it.
     pub handshake: bool,
+    /// What it insists on, if on anything.
+    pub terms: Option<Terms>,
 }
 
 impl Default for Opening {
     fn default() -> Self {
-        Self { blocking: true, partial_writes: false, send_buffer: 0, handshake: true }
+        let (blocking, handshake) = (true, true);
+        Self { blocking, partial_writes: false, send_buffer: 0, handshake, terms: None }
     }
 }
 
@@ -261,15 +278,33 @@ impl Client {
         self.tell(&json!({"do": what, "session": session})).map(drop)
     }
 
+    /// Answers one connection on the port that it returns, each request with 200.
+    ///
+    /// # Errors
+    /// When it cannot use the certificate.
+    pub fn serve(&mut self, certificates: &Certificates) -> Result<u16> {
+        let reply = self.tell(&json!({
+            "do": "serve", "certificate": certificates.server, "key": certificates.server_key,
+        }))?;
+        number(&reply, "port")
+    }
+
     /// Connects a new session and tells the address of its object.
     ///
     /// # Errors
     /// When it does not connect.
     pub fn open(&mut self, session: &str, opening: Opening) -> Result<u64> {
-        let Opening { blocking, partial_writes, send_buffer, handshake } = opening;
+        let Opening { blocking, partial_writes, send_buffer, handshake, terms } = opening;
+        let terms = terms.map(|Terms { version, suite, encrypt_then_mac, resume }| {
+            json!({
+                "version": version, "suite": suite,
+                "encrypt_then_mac": encrypt_then_mac, "resume": resume,
+            })
+        });
         let reply = self.tell(&json!({
             "do": "open", "session": session, "blocking": blocking,
             "partial_writes": partial_writes, "send_buffer": send_buffer, "handshake": handshake,
+            "terms": terms,
         }))?;
         number(&reply, "object")
     }

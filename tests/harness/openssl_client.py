@@ -17,12 +17,18 @@ import threading
 
 WANT_READ, WANT_WRITE, ZERO_RETURN = 2, 3, 6
 CTRL_MODE, PARTIAL_WRITES, MOVING_BUFFER = 33, 1, 2
+CTRL_MIN_VERSION, CTRL_MAX_VERSION = 123, 124
+VERSIONS = {"1.2": 0x303, "1.3": 0x304}
+NO_ENCRYPT_THEN_MAC = 1 << 19
+PEM = 1
 BIO_WRITES = 3
 PATIENCE = 10
 
 # What memory holds that no call has filled: capturing it would make an event of it.
 STALE_ANSWER = b"HTTP/1.1 299 Stale\r\nContent-Length: 0\r\n\r\n"
 STALE_REQUEST = b"GET /stale HTTP/1.1\r\nHost: stale\r\n\r\n"
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 BIO_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t,
@@ -36,14 +42,21 @@ def load(libcrypto, libssl):
     crypto.OpenSSL_version.restype = ctypes.c_char_p
     crypto.BIO_set_callback_ex.argtypes = [ctypes.c_void_p, BIO_CALLBACK]
     crypto.BIO_set_callback_ex.restype = None
-    for name in ["TLS_client_method", "SSL_CTX_new", "SSL_new", "SSL_get_wbio"]:
+    for name in ["TLS_client_method", "TLS_server_method", "SSL_CTX_new", "SSL_new",
+                 "SSL_get_wbio", "SSL_get1_session"]:
         getattr(library, name).restype = ctypes.c_void_p
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     library.SSL_CTX_new.argtypes = [pointer]
     for name in ["CTX_ctrl", "ctrl"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, number, ctypes.c_long, pointer]
-    for name in ["new", "get_wbio", "clear", "free", "up_ref", "do_handshake"]:
+    for name in ["new", "get_wbio", "clear", "free", "up_ref", "do_handshake", "accept",
+                 "get1_session", "session_reused"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer]
+    for name in ["set_cipher_list", "set_ciphersuites", "set_session"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, pointer]
+    library.SSL_set_options.argtypes = [pointer, ctypes.c_uint64]
+    library.SSL_CTX_use_certificate_chain_file.argtypes = [pointer, ctypes.c_char_p]
+    library.SSL_CTX_use_PrivateKey_file.argtypes = [pointer, ctypes.c_char_p, number]
     library.SSL_set_connect_state.argtypes = [pointer]
     for name in ["set_fd", "set_rfd", "get_error"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, number]
@@ -76,11 +89,29 @@ class Answer:
 class Session:
     """A session object and the socket beneath it."""
 
-    def __init__(self, blocking, partial_writes, send_buffer):
+    def __init__(self, blocking, partial_writes, send_buffer, terms=None, before=None):
         self.blocking, self.send_buffer = blocking, send_buffer
         self.object = ssl.SSL_new(context)
         if partial_writes:
             ssl.SSL_ctrl(self.object, CTRL_MODE, PARTIAL_WRITES, None)
+        if terms:
+            self.agree(terms, before)
+
+    def agree(self, terms, before):
+        """Accepts these terms alone, and offers to resume the session `before`."""
+        for control in [CTRL_MIN_VERSION, CTRL_MAX_VERSION]:
+            ssl.SSL_ctrl(self.object, control, VERSIONS[terms["version"]], None)
+        suite = terms["suite"].encode()
+        if terms["version"] == "1.3":
+            chosen = ssl.SSL_set_ciphersuites(self.object, suite)
+        else:
+            chosen = ssl.SSL_set_cipher_list(self.object, suite + b":@SECLEVEL=0")
+        if chosen != 1:
+            raise OSError(f"no suite {suite}")
+        if not terms["encrypt_then_mac"]:
+            ssl.SSL_set_options(self.object, NO_ENCRYPT_THEN_MAC)
+        if before:
+            ssl.SSL_set_session(self.object, ssl.SSL_get1_session(before.object))
 
     def dial(self):
         self.socket = socket.socket()
@@ -185,11 +216,39 @@ def serialized(request):
 
 
 def open_session(command):
-    session = Session(command["blocking"], command["partial_writes"], command["send_buffer"])
+    terms = command["terms"]
+    before = sessions.get(command["session"]) if terms and terms["resume"] else None
+    session = Session(command["blocking"], command["partial_writes"], command["send_buffer"],
+                      terms, before)
     sessions[command["session"]] = session.dial()
     if command["handshake"]:
         session.handshake()
+    if terms and ssl.SSL_session_reused(session.object) != int(terms["resume"]):
+        raise OSError(f"resumed or not, against what was asked for: {terms}")
     return {"object": session.object}
+
+
+def serve(command):
+    """Answers one connection on another port, request by request, in a thread of its own."""
+    own = ssl.SSL_CTX_new(ssl.TLS_server_method())
+    if ssl.SSL_CTX_use_certificate_chain_file(own, command["certificate"].encode()) != 1:
+        raise OSError("no certificate")
+    if ssl.SSL_CTX_use_PrivateKey_file(own, command["key"].encode(), PEM) != 1:
+        raise OSError("no key")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        peer, _ = listener.accept()
+        session = ssl.SSL_new(own)
+        ssl.SSL_set_fd(session, peer.fileno())
+        if ssl.SSL_accept(session) != 1:
+            raise OSError("no handshake")
+        buffer = ctypes.create_string_buffer(16384)
+        while ssl.SSL_read(session, buffer, len(buffer)) > 0:
+            ssl.SSL_write(session, ANSWER, len(ANSWER))
+
+    threading.Thread(target=answer, daemon=True).start()
+    return {"port": listener.getsockname()[1]}
 
 
 def exchange(command):
@@ -357,7 +416,8 @@ def leave(_command):
 
 
 COMMANDS = {
-    "open": open_session, "exchange": exchange, "exchange_in_two_threads": exchange_in_two_threads,
+    "open": open_session, "serve": serve, "exchange": exchange,
+    "exchange_in_two_threads": exchange_in_two_threads,
     "exchange_in_a_child": exchange_in_a_child,
     "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,
     "nested_exchanges": nested_exchanges,

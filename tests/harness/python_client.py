@@ -2,10 +2,11 @@
 
     python_client.py HOST PORT CAFILE              calls from stdin, one connection kept alive
     python_client.py HOST PORT CAFILE load N       N connections, until stdin is closed
+    python_client.py HOST PORT CAFILE load N M     the same at leisure, M requests on each
 
 Calls arrive as JSON lines {"method", "path", "headers", "body"}; each is answered by a line
 {"status", "length", "local_port", "connection"}. Load reads one such line, repeats it on every
-connection and ends with {"requests", "errors"}. Tokens travel on stdin, never in the arguments.
+connection, each time as another trace, and ends with {"requests", "errors"}. Tokens travel on stdin, never in the arguments.
 """
 
 import http.client
@@ -13,6 +14,10 @@ import json
 import ssl
 import sys
 import threading
+import time
+import uuid
+
+LEISURE = 0.004
 
 
 def connect(host, port, cafile):
@@ -42,7 +47,13 @@ def answer_calls(host, port, cafile):
         print(json.dumps(reply), flush=True)
 
 
-def load(host, port, cafile, connections):
+def traced(call):
+    """The call as a trace of its own (W3C Trace Context)."""
+    trace = f"00-{uuid.uuid4().hex}-00f067aa0ba902b7-01"
+    return {**call, "headers": {**call["headers"], "traceparent": trace}}
+
+
+def load(host, port, cafile, connections, lifetime=None):
     call = json.loads(sys.stdin.readline())
     stop = threading.Event()
     lock = threading.Lock()
@@ -53,8 +64,13 @@ def load(host, port, cafile, connections):
         try:
             connection = connect(host, port, cafile)
             while not stop.is_set():
-                status, _ = send(connection, call)
+                status, _ = send(connection, traced(call))
                 done += 1
+                if lifetime:
+                    time.sleep(LEISURE)
+                    if done % lifetime == 0:
+                        connection.close()
+                        connection = connect(host, port, cafile)
                 if status != call["expect"]:
                     errors.append(f"status {status}")
         except Exception as error:  # whatever disturbs a request is what the test asks about
@@ -76,6 +92,6 @@ def load(host, port, cafile, connections):
 if __name__ == "__main__":
     host, port, cafile = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if len(sys.argv) > 4:
-        load(host, port, cafile, int(sys.argv[5]))
+        load(host, port, cafile, *map(int, sys.argv[5:]))
     else:
         answer_calls(host, port, cafile)

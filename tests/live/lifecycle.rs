@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use scopewatch_harness::{
     agent::{Agent, contains},
     calls::{CALLS, Made, Testbed, Via},
-    clients::{Load, Python},
+    clients::{Load, Python, wrk},
     events::{Sought, served_on},
     require_root, wait_until,
 };
@@ -55,6 +55,34 @@ fn stopping_is_quick_and_loses_no_finished_request() -> Result<()> {
     let seen = served_on(&stopped.events, port);
     assert!(seen >= finished, "{finished} requests had ended, {seen} events were written");
     assert_eq!(load.finish()?.errors, Vec::<String>::new());
+    Ok(())
+}
+
+/// How long the load of the next test goes on.
+const LOAD: Duration = Duration::from_secs(5);
+
+/// What goes on after the signal has no end, and is not waited for.
+#[test]
+fn an_agent_stops_while_the_load_goes_on() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    for path in ["auto", "call"] {
+        let dir = tempfile::tempdir()?;
+        let configuration = format!("capture:\n  path: {path}\n");
+        let mut agent = Agent::run_configured(dir.path(), &configuration)?;
+        let port = testbed.nginx().port();
+        let request = testbed.read_order(1)?;
+        thread::scope(|scope| {
+            let load = scope.spawn(|| wrk(testbed.target(), &request, 8, LOAD, testbed.dir()));
+            agent.log().wait_for("traffic", EVENTS_TIMEOUT, |e| served_on(e, port) > 200)?;
+            let stopped = agent.terminate()?;
+            clean(&stopped)?;
+            ensure!(!load.is_finished(), "stopping took as long as the load: {:?}", stopped.took);
+            let report = load.join().map_err(|_| anyhow!("the load panicked"))??;
+            ensure!(report.socket_errors == 0 && report.failures == 0, "disturbed: {report:?}");
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod filter_bio;
 mod lifecycle;
 mod record_replay;
 mod throughput;
+mod wire_path;
 
 use std::time::Duration;
 

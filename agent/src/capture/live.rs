@@ -18,6 +18,7 @@ use crate::{
     capture::{
         CaptureEvent, EventSink, SessionKey,
         record::{Record, RecordError, decode},
+        unbound::Unbound,
         wire::{self, Captured, Wire},
     },
     clock::Timestamp,
@@ -39,6 +40,8 @@ pub struct Counts {
     pub records: u64,
     /// Records that could not be decoded.
     pub malformed: u64,
+    /// Boot time in nanoseconds of the newest record that traffic made.
+    pub latest: u64,
 }
 
 /// Turns records into events.
@@ -48,8 +51,9 @@ pub struct Live<E> {
     processes: LruCache<u32, Known>,
     boot_to_wall: u64,
     wire: Option<Wire>,
-    /// Sockets of the call path's sessions.
-    sockets: LruCache<SessionKey, u64>,
+    /// Sockets of the call path's sessions; `None` for those that waited for theirs in vain.
+    sockets: LruCache<SessionKey, Option<u64>>,
+    unbound: Unbound,
     opened: Vec<CaptureEvent<Bytes>>,
     /// What became of the records so far.
     pub counts: Counts,
@@ -75,6 +79,7 @@ impl<E: Enricher> Live<E> {
             boot_to_wall: 0,
             wire,
             sockets: LruCache::new(MAX_SESSIONS),
+            unbound: Unbound::new(),
             opened: Vec::new(),
             counts: Counts::default(),
         };
@@ -93,13 +98,23 @@ impl<E: Enricher> Live<E> {
 
     /// Tells the sink that time has passed.
     pub fn tick(&mut self, sink: &mut impl EventSink) {
-        let Some(boot) = now_nanos(ClockId::CLOCK_BOOTTIME) else { return };
+        let Some(boot) = boot_nanos() else { return };
         let at = self.wall(boot);
         if let Some(wire) = &mut self.wire {
             wire.tick(at, &mut self.opened);
             self.tell_opened(sink);
         }
+        while let Some(session) = self.unbound.late(at) {
+            self.release(session, sink);
+        }
         sink.accept(&CaptureEvent::Tick { at });
+    }
+
+    /// Tells the sink what still waits to be told.
+    pub fn finish(&mut self, sink: &mut impl EventSink) {
+        while let Some(session) = self.unbound.late(Timestamp(u64::MAX)) {
+            self.release(session, sink);
+        }
     }
 
     /// What the kernel half is to be told about sockets since the last call.
@@ -131,21 +146,25 @@ impl<E: Enricher> Live<E> {
     fn dispatch(&mut self, record: Record<'_>, sink: &mut impl EventSink) -> Option<u32> {
         match record {
             Record::Data { boot_ns, session, direction, offset, lost, bytes } => {
+                self.counts.latest = boot_ns;
+                let at = self.wall(boot_ns);
+                let data = CaptureEvent::Data { at, session, direction, offset, lost, bytes };
+                self.call(session, at, bytes.len(), &data, sink);
+            }
+            Record::Socket { boot_ns, session, socket, comm } => {
+                self.sockets.put(session, Some(socket.cookie));
+                let held = self.unbound.take(session);
                 if self.is_told_by_wire(session) {
                     return None;
                 }
-                self.name(session.pid, sink);
-                let at = self.wall(boot_ns);
-                sink.accept(&CaptureEvent::Data { at, session, direction, offset, lost, bytes });
-            }
-            Record::Socket { boot_ns, session, socket, comm } => {
-                self.sockets.put(session, socket.cookie);
                 self.know(session.pid, comm);
                 self.name(session.pid, sink);
                 let at = self.wall(boot_ns);
                 sink.accept(&CaptureEvent::Socket { at, session, socket, peer: None });
+                held.iter().for_each(|event| sink.accept(&event.borrow()));
             }
             Record::Close { boot_ns, session, direction } => {
+                self.release(session, sink);
                 sink.accept(&CaptureEvent::Close { at: self.wall(boot_ns), session, direction });
             }
             Record::Segment { .. } | Record::Secret { .. } | Record::Owner { .. } => {
@@ -158,6 +177,9 @@ impl<E: Enricher> Live<E> {
                 return Some(pid);
             }
             Record::Exit { boot_ns, pid } => {
+                while let Some(session) = self.unbound.of_process(pid) {
+                    self.release(session, sink);
+                }
                 // Only of processes that something was told of: a host ends many others.
                 if matches!(self.processes.pop(&pid), Some(Known::Told)) {
                     sink.accept(&CaptureEvent::Exit { at: self.wall(boot_ns), pid });
@@ -165,6 +187,37 @@ impl<E: Enricher> Live<E> {
             }
         }
         None
+    }
+
+    /// Tells what a call told, unless the wire path tells it; that is known by the socket.
+    fn call(
+        &mut self,
+        session: SessionKey,
+        at: Timestamp,
+        bytes: usize,
+        data: &CaptureEvent<&[u8]>,
+        sink: &mut impl EventSink,
+    ) {
+        if self.is_told_by_wire(session) {
+            return;
+        }
+        self.name(session.pid, sink);
+        if self.wire.is_none() || self.sockets.contains(&session) {
+            return sink.accept(data);
+        }
+        self.unbound.hold(session, at, bytes, data.to_owned());
+        while let Some(session) = self.unbound.excess() {
+            self.release(session, sink);
+        }
+    }
+
+    /// Tells what a session said that waits for its socket no longer.
+    fn release(&mut self, session: SessionKey, sink: &mut impl EventSink) {
+        let held = self.unbound.take(session);
+        if !held.is_empty() {
+            self.sockets.put(session, None);
+            held.iter().for_each(|event| sink.accept(&event.borrow()));
+        }
     }
 
     /// Hands ciphertext, secrets and owners to the wire path.
@@ -185,6 +238,7 @@ impl<E: Enricher> Live<E> {
                 lost,
                 bytes,
             } => {
+                self.counts.latest = boot_ns;
                 let segment = Segment {
                     at: wall(boot_ns),
                     cookie,
@@ -231,7 +285,7 @@ impl<E: Enricher> Live<E> {
     /// Whether the wire path tells of the connection that a session of the call path is on.
     fn is_told_by_wire(&mut self, session: SessionKey) -> bool {
         let Some(wire) = &self.wire else { return false };
-        self.sockets.get(&session).is_some_and(|cookie| wire.tells_of(*cookie))
+        self.sockets.get(&session).copied().flatten().is_some_and(|cookie| wire.tells_of(cookie))
     }
 
     /// Remembers a process's short name from a record that comes before its first data: a forked
@@ -268,6 +322,12 @@ impl<E: Enricher> Live<E> {
         self.counts.malformed += 1;
         tracing::debug!(%error, "record skipped");
     }
+}
+
+/// Now, by the clock that the kernel half stamps records with.
+#[must_use]
+pub fn boot_nanos() -> Option<u64> {
+    now_nanos(ClockId::CLOCK_BOOTTIME)
 }
 
 /// Nanoseconds of one of the kernel's clocks.
@@ -327,7 +387,7 @@ mod tests {
             reserved2: 0,
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
         };
-        let mut live = Live::new(AllGone);
+        let mut live = Live::new(AllGone, None);
         let mut named = Named::default();
         for _ in 0..2 {
             live.record(record.as_bytes(), &mut named);

@@ -7,6 +7,7 @@ pub mod live;
 pub mod record;
 pub mod recorder;
 pub mod replay;
+pub mod unbound;
 pub mod wire;
 
 use std::sync::Arc;

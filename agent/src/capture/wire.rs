@@ -235,7 +235,7 @@ impl Wire {
         *flow.local.at(side) = true;
         if !flow.cookies.contains(&segment.cookie) {
             flow.cookies.push(segment.cookie);
-            if flow.observed.is_some() {
+            if flow.is_open() {
                 self.open_sockets.insert(segment.cookie, id);
             }
         }
@@ -258,15 +258,20 @@ impl Wire {
     fn advance(&mut self, id: FlowId, out: &mut Vec<CaptureEvent<Bytes>>) {
         self.stop_waiting(id);
         let Some(flow) = self.flows.get_mut(&id) else { return };
+        let was_open = flow.is_open();
         flow.tls.resolve(&self.pool);
+        // From the first record that opens, not from the first data: what a process writes may be
+        // known by its call before it is on its way, as small segments wait for others.
+        if flow.is_open() && !was_open {
+            self.open_sockets.extend(flow.cookies.iter().map(|&cookie| (cookie, id)));
+        }
         let mut last = flow.begun;
         while let Some(output) = flow.tls.next_output() {
             if flow.observed.is_none()
                 && matches!(output, Output::Data { .. })
-                && let Some(observed) = observe(id, flow, &mut self.owners)
+                && let Some(observed) = observe(id, flow, &self.pool, &mut self.owners)
             {
                 self.counts.opened += 1;
-                self.open_sockets.extend(flow.cookies.iter().map(|&cookie| (cookie, id)));
                 flow.observed = Some(observed);
                 out.push(flow.socket_event(observed));
             }
@@ -321,6 +326,11 @@ impl Wire {
 }
 
 impl Flow {
+    /// Whether a secret has opened it.
+    fn is_open(&self) -> bool {
+        !self.tls.origins().is_empty()
+    }
+
     /// Tells of one thing learnt, as seen from the observed end; when it was.
     fn tell(&mut self, output: Output, out: &mut Vec<CaptureEvent<Bytes>>) -> Option<Timestamp> {
         if let Output::Closed { .. } = output {
@@ -401,13 +411,16 @@ impl Observed {
 /// `None` if no process is known to hold either, which cannot be once a secret opened it.
 fn observe(
     id: FlowId,
-    flow: &Flow,
+    flow: &mut Flow,
+    pool: &SecretPool,
     owners: &mut LruCache<(SocketAddr, SocketAddr), u32>,
 ) -> Option<Observed> {
     let FlowKey { source, destination } = flow.key;
     let (a, b) = (source.socket_addr(), destination.socket_addr());
     let mut holders = Ends { a: owners.get(&(a, b)).copied(), b: owners.get(&(b, a)).copied() };
     let server = sender(flow.tls.client()?.reverse());
+    // The end that opened nothing because the other had shown the same before.
+    flow.tls.attribute(pool);
     // Who derived the keys but was not seen at a socket holds the end that is left; a lone one
     // the end on this host, and where both ends are, the server's, which derives first.
     for origin in flow.tls.origins() {

@@ -1,0 +1,10 @@
+//! Connections opened from session secrets and ciphertext: every exchange is one event, which
+//! tells of both ends, whatever the peers agreed on and however they came to it.
+
+mod exactly_once;
+mod lab;
+mod matrix;
+mod places;
+mod secrets;
+mod small_ring;
+mod ways;
