@@ -196,6 +196,7 @@ fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
                     .map_err(|error| os_failure("cannot start a thread", &error))?;
                 capabilities.add_return_probes(broker.test_return_probes());
                 let _ = broker.stop();
+                drop(broker);
                 let _ = thread.join();
             }
             Err(error) => capabilities.add_load_failure(chain(&error)),

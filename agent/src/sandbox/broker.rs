@@ -91,7 +91,8 @@ impl Handle {
         }
     }
 
-    /// Lets go of everything and ends the broker; the counters as they then stand.
+    /// Lets go of everything; the counters as they then stand. The broker refuses whatever is asked
+    /// of it from then on, and ends with its last handle.
     #[must_use]
     pub fn stop(&self) -> Vec<u64> {
         match self.call(Request::Stop) {
@@ -127,6 +128,16 @@ fn serve(mut kernel: Kernel, queue: &Receiver<Envelope>) {
     }
     attachments.release_all();
     kernel.flush_log();
+    drop(kernel);
+    refuse_all(queue);
+}
+
+/// Answers who asks too late, until nobody can: a request left in the queue would keep its asker
+/// waiting for as long as the queue is there, which is for as long as there is an asker.
+fn refuse_all(queue: &Receiver<Envelope>) {
+    for (_, reply) in queue {
+        let _ = reply.send(Reply::Refused(Refusal::Gone));
+    }
 }
 
 fn answer(kernel: &mut Kernel, attachments: &mut Attachments, request: Request) -> Reply {
@@ -145,4 +156,23 @@ fn answer(kernel: &mut Kernel, attachments: &mut Attachments, request: Request) 
 
 fn counters(kernel: &Kernel) -> Reply {
     kernel.counters().map_or(Reply::Refused(Refusal::Gone), Reply::Counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_while_the_broker_ends_is_refused_and_does_not_wait() {
+        let (requests, queue) = bounded(QUEUE);
+        let handle = Handle { requests };
+        let late = handle.clone();
+        let asker = thread::spawn(move || late.counters());
+        while queue.is_empty() {
+            thread::yield_now();
+        }
+        drop(handle);
+        refuse_all(&queue);
+        assert!(matches!(asker.join().unwrap(), Err(Refusal::Gone)));
+    }
 }
