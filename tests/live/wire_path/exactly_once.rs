@@ -41,7 +41,7 @@ struct Run {
     stopped: Stopped,
 }
 
-/// The order of the log, not of the screen: what the agent says of the old connections.
+/// What the agent says when it lets go of a process.
 const SAYS_ENDED: &str = "old connections have ended";
 
 #[test]
