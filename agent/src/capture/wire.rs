@@ -29,6 +29,7 @@ use crate::{
     wire::{
         FlowId, Side, WireChunk,
         classify::Protocol,
+        flow::Flow as TcpFlow,
         segment::{FlowKey, Segment},
         table::{FlowTable, Limits},
     },
@@ -217,7 +218,11 @@ impl Wire {
     }
 
     fn note(&mut self, id: FlowId, captured: &Captured<'_>) {
-        let Some(key) = self.table.flow(id).map(crate::wire::flow::Flow::key) else { return };
+        // What comes after the end would make a connection that never ends again.
+        let Some(key) = self.table.flow(id).filter(|flow| !flow.is_closed()).map(TcpFlow::key)
+        else {
+            return;
+        };
         let segment = &captured.segment;
         let flow = self.flows.entry(id).or_insert_with(|| Flow {
             tls: Connection::new(),
@@ -316,6 +321,10 @@ impl Wire {
     fn forget(&mut self, id: FlowId, at: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
         self.stop_waiting(id);
         let Some(flow) = self.flows.remove(&id) else { return };
+        // Another connection may come to have these addresses, and an end that is not known.
+        let (a, b) = (flow.key.source.socket_addr(), flow.key.destination.socket_addr());
+        self.owners.pop(&(a, b));
+        self.owners.pop(&(b, a));
         for cookie in &flow.cookies {
             self.open_sockets.remove(cookie);
         }
