@@ -34,6 +34,9 @@ pub const LOADS: [Load; 4] = [
 const TLS_PORT: u16 = 28443;
 const PLAIN_PORT: u16 = 28080;
 
+/// How long nginx may take to start and to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Connections that carry a load.
 const CONNECTIONS: usize = 8;
 
@@ -48,8 +51,17 @@ pub struct Done {
 
 /// The server.
 pub struct Server {
-    _nginx: Reaped,
+    nginx: Reaped,
     _dir: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By its own signal, so that the worker ends with it; dropping would kill it.
+        if let Err(error) = self.nginx.stop(PATIENCE) {
+            eprintln!("bench: nginx is left behind: {error:#}");
+        }
+    }
 }
 
 impl Server {
@@ -81,11 +93,11 @@ impl Server {
         command.arg("-p").arg(dir.path()).arg("-c").arg(&path);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let nginx = Reaped::start(&mut command)?;
-        wait_until("nginx to answer", Duration::from_secs(10), || {
+        wait_until("nginx to answer", PATIENCE, || {
             let connected = std::net::TcpStream::connect(("127.0.0.1", TLS_PORT));
             Ok(connected.is_ok().then_some(()))
         })?;
-        Ok(Self { _nginx: nginx, _dir: dir })
+        Ok(Self { nginx, _dir: dir })
     }
 
     /// Runs a load for that long.
