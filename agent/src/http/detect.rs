@@ -91,7 +91,7 @@ impl Codec {
             Protocol::Unknown(opening) => match opening.take(direction, at, bytes) {
                 Told::Unsure => return,
                 Told::Http2 { used } => {
-                    self.start_http2(out);
+                    self.start(Protocol::Http2(Box::new(http2::Connection::new())), out);
                     bytes.get(used..).unwrap_or_default()
                 }
                 Told::NotHttp2 { used } => bytes.get(used..).unwrap_or_default(),
@@ -163,28 +163,17 @@ impl Codec {
         }
     }
 
-    fn start_http2(&mut self, out: &mut Vec<Exchange>) {
-        let Protocol::Unknown(opening) = std::mem::take(&mut self.protocol) else { return };
-        let mut connection = Box::new(http2::Connection::new());
+    /// Begins `protocol`, with what came before it was known.
+    fn start(&mut self, protocol: Protocol, out: &mut Vec<Exchange>) {
+        let Protocol::Unknown(opening) = std::mem::replace(&mut self.protocol, protocol) else {
+            return;
+        };
         for (direction, at, len) in opening.gaps {
-            connection.gap(direction, at, len, out);
+            self.gap(direction, at, len, out);
         }
         if let Some((direction, at)) = opening.first {
-            connection.feed(direction, at, &opening.held, out);
+            self.feed(direction, at, &opening.held, out);
         }
-        self.protocol = Protocol::Http2(connection);
-    }
-
-    fn start_http1(&mut self, out: &mut Vec<Exchange>) {
-        let Protocol::Unknown(opening) = std::mem::take(&mut self.protocol) else { return };
-        let mut connection = Box::new(http1::Connection::new());
-        for (direction, at, len) in opening.gaps {
-            connection.gap(direction, at, len, out);
-        }
-        if let Some((direction, at)) = opening.first {
-            connection.feed(direction, at, &opening.held, out);
-        }
-        self.protocol = Protocol::Http1(connection);
     }
 
     /// Lets the codec of the protocol act; what is not the opening of HTTP/2 is HTTP/1.x.
@@ -195,7 +184,7 @@ impl Codec {
         http2: impl FnOnce(&mut http2::Connection, &mut Vec<Exchange>),
     ) {
         if matches!(self.protocol, Protocol::Unknown(_)) {
-            self.start_http1(out);
+            self.start(Protocol::Http1(Box::new(http1::Connection::new())), out);
         }
         let ending = match &mut self.protocol {
             Protocol::Unknown(_) | Protocol::Closed(_) => return,
