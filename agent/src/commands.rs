@@ -278,9 +278,9 @@ fn start_stages(
     host: Host,
     output: Output,
 ) -> Result<Stages, Failure> {
-    let observer = Arc::new(Observer::new(key, PrivacyOptions { subject: config.subject }));
+    let observer = Observer::new(Arc::new(key), PrivacyOptions { subject: config.subject });
     let Host { id, name, boot_id } = host;
-    let origin = Arc::new(Origin::new(model::Host { id, name, boot_id }));
+    let origin = Origin::new(model::Host { id, name, boot_id });
     Stages::start(config, &observer, &origin, output)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }
