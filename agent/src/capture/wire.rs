@@ -31,7 +31,7 @@ use crate::{
         classify::Protocol,
         flow::Flow as TcpFlow,
         segment::{FlowKey, Segment},
-        table::{FlowTable, Limits},
+        table::{FlowTable, Limits, Passed},
     },
 };
 
@@ -148,6 +148,9 @@ impl Wire {
     /// Takes a segment; appends what it completed to `out`.
     pub fn segment(&mut self, captured: &Captured<'_>, out: &mut Vec<CaptureEvent<Bytes>>) {
         let segment = &captured.segment;
+        if let Some(passed) = self.table.pass(segment) {
+            return self.pass(passed, captured, out);
+        }
         let mut chunks = Vec::new();
         let seen = self.table.push(segment, &mut chunks);
         if let Some(seen) = seen {
@@ -160,6 +163,23 @@ impl Wire {
             }
         }
         self.take(chunks, out);
+    }
+
+    /// Takes a payload that is the very next of its stream.
+    fn pass(
+        &mut self,
+        Passed { flow: id, from, offset: _ }: Passed,
+        captured: &Captured<'_>,
+        out: &mut Vec<CaptureEvent<Bytes>>,
+    ) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let segment = &captured.segment;
+        flow.tls.feed(sent_by(from), segment.at, segment.payload);
+        // Nearly always it was seen at this socket before.
+        if !flow.cookies.contains(&segment.cookie) {
+            self.note(id, captured);
+        }
+        self.advance(id, out);
     }
 
     /// Takes a secret, and opens what waits for it.
