@@ -15,6 +15,7 @@ mod tidy;
 mod bench;
 mod demo;
 mod run;
+mod vm;
 
 mod process;
 
@@ -53,6 +54,26 @@ enum Task {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Boot other kernels in virtual machines and try the agent on each
+    #[command(after_help = format!("Kernels: {}", vm::known()))]
+    Vm {
+        /// Series of kernels, such as `5.10`; all if none is named
+        kernels: Vec<String>,
+        /// Load a server for so many seconds, on a kernel that preempts itself, instead of testing
+        #[arg(long, value_name = "SECONDS")]
+        soak: Option<u64>,
+        /// Only live tests whose names contain this; may be repeated
+        #[arg(long, value_name = "NAME")]
+        test: Vec<String>,
+    },
+    /// What the first program of such a machine does
+    #[command(hide = true)]
+    VmGuest {
+        #[arg(long)]
+        soak: Option<u64>,
+        #[arg(long)]
+        test: Vec<String>,
+    },
     /// Build the agent and run it with these arguments
     Run {
         /// Arguments for `scopewatch`, such as `doctor` or `run --format human`
@@ -84,6 +105,8 @@ fn main() -> ExitCode {
         Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
             bench::overhead(rounds, seconds)
         }
+        Task::Vm { kernels, soak, test } => vm::run(&kernels, vm::Asked { soak, tests: &test }),
+        Task::VmGuest { soak, test } => vm::guest(soak, &test),
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {
