@@ -13,10 +13,10 @@ use crate::{clean, wait_for_both_sides};
 
 /// Rows of `scopewatch doctor`, with the ways that they tell of as `capture.sockets` names them.
 const WAYS: [(&str, &str); 4] = [
-    ("- by tracepoints", "tracepoints"),
-    ("- by functions", "functions"),
-    ("- by kprobes", "kprobes"),
-    ("- by system calls", "system_calls"),
+    ("sockets: tracepoints", "tracepoints"),
+    ("sockets: functions", "functions"),
+    ("sockets: kprobes", "kprobes"),
+    ("sockets: system calls", "system_calls"),
 ];
 
 /// Calls on new connections and on a kept one.

@@ -21,7 +21,7 @@ mod process;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set-up, tests, demo and house rules of scopewatch")]
@@ -59,20 +59,14 @@ enum Task {
     Vm {
         /// Series of kernels, such as `5.10`; all if none is named
         kernels: Vec<String>,
-        /// Load a server for so many seconds, on a kernel that preempts itself, instead of testing
-        #[arg(long, value_name = "SECONDS")]
-        soak: Option<u64>,
-        /// Only live tests whose names contain this; may be repeated
-        #[arg(long, value_name = "NAME")]
-        test: Vec<String>,
+        #[command(flatten)]
+        asked: VmAsked,
     },
     /// What the first program of such a machine does
     #[command(hide = true)]
     VmGuest {
-        #[arg(long)]
-        soak: Option<u64>,
-        #[arg(long)]
-        test: Vec<String>,
+        #[command(flatten)]
+        asked: VmAsked,
     },
     /// Build the agent and run it with these arguments
     Run {
@@ -80,6 +74,26 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct VmAsked {
+    /// Only ask what the verifier makes of each program, which takes seconds
+    #[arg(long)]
+    programs: bool,
+    /// Instead of testing load a server for so many seconds, by either path, on kernels that preempt
+    /// themselves
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
+    /// Only live tests whose names contain this; may be repeated
+    #[arg(long, value_name = "NAME")]
+    test: Vec<String>,
+}
+
+impl VmAsked {
+    const fn get(&self) -> vm::Asked<'_> {
+        vm::Asked::new(self.programs, self.soak, self.test.as_slice())
+    }
 }
 
 #[derive(Subcommand)]
@@ -105,8 +119,8 @@ fn main() -> ExitCode {
         Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
             bench::overhead(rounds, seconds)
         }
-        Task::Vm { kernels, soak, test } => vm::run(&kernels, vm::Asked { soak, tests: &test }),
-        Task::VmGuest { soak, test } => vm::guest(soak, &test),
+        Task::Vm { kernels, asked } => vm::run(&kernels, asked.get()),
+        Task::VmGuest { asked } => vm::guest(asked.get()),
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {

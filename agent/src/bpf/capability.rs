@@ -152,10 +152,10 @@ impl fmt::Display for Capabilities {
 /// Name of the row that tells whether the kernel has this way to see sockets.
 const fn row_name(sight: Sight) -> &'static str {
     match sight {
-        Sight::Tracepoints => "- by tracepoints",
-        Sight::Functions => "- by functions",
-        Sight::Kprobes => "- by kprobes",
-        Sight::SystemCalls => "- by system calls",
+        Sight::Tracepoints => "sockets: tracepoints",
+        Sight::Functions => "sockets: functions",
+        Sight::Kprobes => "sockets: kprobes",
+        Sight::SystemCalls => "sockets: system calls",
     }
 }
 

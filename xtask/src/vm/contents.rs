@@ -118,9 +118,11 @@ pub fn write(tests: &Path) -> Result<PathBuf> {
         files.tree(&release.dir(), &format!("{PEERS}/{name}"))?;
         files.libraries_below(&release.dir());
     }
-    let path = target_dir().join("vm/memory.cpio");
-    fs::create_dir_all(target_dir().join("vm")).context("make a place for the archive")?;
-    files.write(&path)?;
+    let dir = target_dir().join("vm");
+    fs::create_dir_all(&dir).context("make a place for the archive")?;
+    let (path, unfinished) = (dir.join("memory.cpio"), dir.join("memory.cpio.new"));
+    files.write(&unfinished)?;
+    fs::rename(&unfinished, &path).context("put the archive in its place")?;
     Ok(path)
 }
 

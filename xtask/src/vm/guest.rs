@@ -19,19 +19,23 @@ use nix::{
 };
 use scopewatch_harness::agent::{self, Agent};
 
-use super::{contents, report};
+use super::{Asked, contents, report};
 use crate::bench::load::{LOADS, Server};
 
 /// Where the report goes.
 const REPORT: &str = "/dev/ttyS1";
 
+/// Tells in brackets how the kernel preempts itself.
+const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
+
 /// File systems of a running system: kind and place.
-const MOUNTS: [(&str, &str); 8] = [
+const MOUNTS: [(&str, &str); 9] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("tmpfs", "/run"),
     ("cgroup2", "/sys/fs/cgroup"),
+    ("debugfs", "/sys/kernel/debug"),
     ("tracefs", "/sys/kernel/tracing"),
     ("securityfs", "/sys/kernel/security"),
     ("bpf", "/sys/fs/bpf"),
@@ -58,12 +62,16 @@ const SKIPPED: &str = "between_two_namespaces";
 ///
 /// # Errors
 /// When it is not the first program of a machine.
-pub fn run(soak: Option<u64>, tests: &[String]) -> Result<ExitCode> {
+pub fn run(asked: Asked<'_>) -> Result<ExitCode> {
     ensure!(std::process::id() == 1, "this is for the inside of a virtual machine");
     let outcome = make_system().and_then(|mut report| {
-        match soak {
-            Some(seconds) => report.step("soak", |report| soak_for(report, seconds)),
-            None => try_all(&mut report, tests),
+        match asked {
+            Asked::Programs => capabilities(&mut report),
+            Asked::Tests(names) => {
+                capabilities(&mut report);
+                live_tests(&mut report, names);
+            }
+            Asked::Soak(seconds) => report.step("soak", |report| soak(report, seconds)),
         }
         report.say(report::END)
     });
@@ -97,29 +105,35 @@ fn make_system() -> Result<Report> {
     Ok(report)
 }
 
-fn try_all(report: &mut Report, tests: &[String]) {
+fn capabilities(report: &mut Report) {
     report.step("capabilities", |report| {
         report.relay(&mut agent::command(&["doctor", "--programs"])?)
     });
+}
+
+fn live_tests(report: &mut Report, names: &[String]) {
     report.step("live tests", |report| {
         let mut command = command(contents::TESTS);
         command.args(["--test-threads=1", "--color=never", "--skip", SKIPPED]);
-        if tests.is_empty() {
+        if names.is_empty() {
             command.args(TESTS);
         }
-        report.relay(command.args(tests))
+        report.relay(command.args(names))
     });
 }
 
 /// Loads a server with new and with kept connections at once, first with calls probed, which is
 /// where programs may be preempted, then with secrets and ciphertext.
-fn soak_for(report: &mut Report, seconds: u64) -> Result<()> {
+fn soak(report: &mut Report, seconds: u64) -> Result<()> {
+    let mode = fs::read_to_string(PREEMPTION).context("ask how the kernel preempts itself")?;
+    report.say(&format!("preemption: {}", mode.trim()))?;
+    ensure!(mode.contains("(full)"), "the kernel does not preempt itself");
     let server = Server::start()?;
     let [small, _, reconnect, _] = LOADS;
     for configuration in ["capture:\n  path: call\n", ""] {
         let dir = agent::open_dir()?;
         let agent = Agent::run_configured(dir.path(), configuration)?;
-        let time = Duration::from_secs(seconds / 2);
+        let time = Duration::from_secs(seconds);
         let (kept, new) = thread::scope(|scope| {
             let kept = scope.spawn(|| server.run(small, time));
             (kept.join(), server.run(reconnect, time))

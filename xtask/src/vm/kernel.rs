@@ -52,13 +52,22 @@ pub fn named(names: &[String]) -> Result<Vec<&'static Kernel>> {
 }
 
 impl Kernel {
+    /// Whether its package was fetched.
+    pub fn is_there(&self) -> bool {
+        image_below(&self.dir()).is_some()
+    }
+
+    fn dir(&self) -> PathBuf {
+        target_dir().join("vm").join(format!("linux-{}", self.series))
+    }
+
     /// The image, fetched if it is not there.
     ///
     /// # Errors
     /// When the release has no such kernel, or it cannot be had.
     pub fn image(&self) -> Result<PathBuf> {
-        let dir = target_dir().join("vm").join(format!("linux-{}", self.series));
-        if !dir.is_dir() {
+        let dir = self.dir();
+        if !self.is_there() {
             fs::create_dir_all(target_dir().join("vm")).context("make a place for kernels")?;
             let archive = Archive::open(&dir, self.suite)?;
             let escaped = self.series.replace('.', "\\.");
