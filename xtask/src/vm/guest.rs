@@ -42,13 +42,17 @@ const MOUNTS: [(&str, &str); 9] = [
 ];
 
 /// Live tests that are run unless others are asked for: those whose outcome depends on the kernel,
-/// and few enough for an emulated processor.
-const TESTS: [&str; 9] = [
+/// few enough for an emulated processor, and none that measures time.
+const TESTS: [&str; 13] = [
     "call_path::openssl_of_this_system",
     "call_path::openssl_1_1_1::reads",
     "demo_calls",
     "filter_bio",
-    "lifecycle",
+    "lifecycle::a_connection_older",
+    "lifecycle::a_second_agent",
+    "lifecycle::killing_the_agent",
+    "lifecycle::nothing_is_left",
+    "lifecycle::processes_that_start_later",
     "sights",
     "old_and_new_connections",
     "matrix::every_suite_is_opened_with_the_openssl_of_this_system",

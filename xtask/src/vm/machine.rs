@@ -126,6 +126,8 @@ fn command_line(asked: Asked<'_>) -> String {
         // An emulated processor looks stuck to a watchdog.
         "nowatchdog tsc=reliable".to_owned(),
         format!("rdinit={}", contents::XTASK),
+        // What the kernel does not know is the first program's environment.
+        "PATH=/usr/sbin:/usr/bin".to_owned(),
     ];
     match asked {
         Asked::Programs => words.push("-- vm-guest --programs".to_owned()),
