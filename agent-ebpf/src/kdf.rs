@@ -18,7 +18,7 @@ use aya_ebpf::{
 use scopewatch_common::{Counter, MAX_SECRET, RecordKind, SecretKind, SecretRecord};
 
 use crate::{
-    emit::header,
+    emit::{bounded, header},
     guard::stay_on_kernel_stack,
     maps::{EVENTS, KEYED, count},
 };
@@ -191,6 +191,7 @@ unsafe fn read(to: *mut u8, from: u64, len: u64) -> u8 {
     if len == 0 || len > MAX_SECRET as u64 {
         return 0;
     }
+    let len = bounded::<{ MAX_SECRET as u32 }>(len);
     // SAFETY: as the caller says; the helper checks the source.
     match unsafe { read_user(to.cast(), len as u32, from as *const _) } {
         0 => len as u8,

@@ -9,6 +9,7 @@
 //! - `call`: what they share: a call's entry remembered, its bytes copied at its return
 //! - `emit`: bytes and control records into the ring
 //! - `socket`: which socket a thread uses while it is inside a TLS call
+//! - `sight`: the ways in which that is seen
 //! - `packet`: ciphertext at the socket, of every connection that speaks TLS
 //! - `kdf`: the secrets that open it, as libcrypto derives them
 //! - `process`: exec and exit
@@ -26,6 +27,7 @@ mod maps;
 mod openssl;
 mod packet;
 mod process;
+mod sight;
 mod socket;
 
 /// The kernel lets only GPL-compatible programs call some of the helpers used here.

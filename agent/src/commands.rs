@@ -17,7 +17,7 @@ use scopewatch_common::Counter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
-    bpf::{canary::ReturnProbes, capability::Capabilities, load},
+    bpf::{canary::ReturnProbes, capability::Capabilities, inspect, load},
     capture::{
         recorder::{Preamble, Recorder},
         replay::{End, Replay, ReplayError},
@@ -104,11 +104,21 @@ fn live(
         }
         None => None,
     };
-    let (kernel, channels) =
-        load::Kernel::load(load::Options { ring_bytes: config.ring_bytes, kernel_log })
-            .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
+    let (kernel, channels) = load::Kernel::load(load::Options {
+        ring_bytes: config.ring_bytes,
+        kernel_log,
+        sockets: config.sockets,
+    })
+    .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
     for (tracepoint, reason) in &kernel.missing {
         tracing::warn!(tracepoint, reason, "not on this kernel: doing without");
+    }
+    match kernel.sockets.sight {
+        Some(sight) => tracing::debug!(sight = sight.name(), "sockets are seen"),
+        None => {
+            let refused = &kernel.sockets.refused;
+            tracing::warn!(?refused, "sockets are not seen: connections have no addresses");
+        }
     }
     if let Err(reason) = &kernel.packets {
         tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
@@ -189,9 +199,18 @@ fn show_events(asked: &cli::Show) -> Result<(), Failure> {
 fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     let mut capabilities = Capabilities::probe();
     if capabilities.first_missing().is_none() {
-        let options = load::Options { ring_bytes: 65_536, kernel_log: false };
+        let options = load::Options { ring_bytes: 65_536, kernel_log: false, sockets: None };
+        if asked.programs {
+            match inspect::programs(options) {
+                Ok(programs) => capabilities.add_programs(programs),
+                Err(error) => capabilities.add_load_failure(chain(&error)),
+            }
+        }
         match load::Kernel::load(options) {
-            Ok((kernel, _channels)) => {
+            Ok((mut kernel, _channels)) => {
+                let surveyed = kernel.survey();
+                capabilities.add_sockets(&kernel.sockets, &surveyed);
+                capabilities.add_packets(&kernel.packets);
                 let (broker, thread) = broker::start(kernel)
                     .map_err(|error| os_failure("cannot start a thread", &error))?;
                 capabilities.add_return_probes(broker.test_return_probes());

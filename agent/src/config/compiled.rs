@@ -6,6 +6,7 @@ use crate::{
     clock::NANOS_PER_SEC,
     config::{error::ConfigError, raw},
     observation::SubjectMode,
+    sandbox::protocol::Sight,
 };
 
 /// A configuration that can be run.
@@ -17,6 +18,8 @@ pub struct Config {
     pub rescan: Duration,
     /// How plaintext is had.
     pub path: raw::Path,
+    /// The only way to see sockets that is allowed; `None` for the best that the kernel has.
+    pub sockets: Option<Sight>,
     /// Worker threads.
     pub workers: usize,
     /// Connections followed at once by one worker.
@@ -35,7 +38,7 @@ pub struct Config {
 /// A value is out of its bounds.
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
-        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path },
+        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, sockets },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
     } = raw;
@@ -53,6 +56,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     Ok(Config {
         ring_bytes,
         path,
+        sockets: sockets.only(),
         rescan: Duration::from_secs(rescan.into()),
         workers,
         connections_per_worker: connections.div_ceil(workers),

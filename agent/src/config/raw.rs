@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, observation::SubjectMode};
+use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::protocol::Sight};
 
 /// Longest configuration that is read, in bytes.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -33,6 +33,39 @@ pub struct Capture {
     pub workers: u64,
     /// How plaintext is had.
     pub path: Path,
+    /// How it is seen which socket a thread uses.
+    pub sockets: Sockets,
+}
+
+/// `capture.sockets`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Sockets {
+    /// The best way that the kernel has.
+    #[default]
+    Auto,
+    /// [`Sight::Tracepoints`] alone.
+    Tracepoints,
+    /// [`Sight::Functions`] alone.
+    Functions,
+    /// [`Sight::Kprobes`] alone.
+    Kprobes,
+    /// [`Sight::SystemCalls`] alone.
+    SystemCalls,
+}
+
+impl Sockets {
+    /// The one way that is allowed, if only one is.
+    #[must_use]
+    pub const fn only(self) -> Option<Sight> {
+        match self {
+            Self::Auto => None,
+            Self::Tracepoints => Some(Sight::Tracepoints),
+            Self::Functions => Some(Sight::Functions),
+            Self::Kprobes => Some(Sight::Kprobes),
+            Self::SystemCalls => Some(Sight::SystemCalls),
+        }
+    }
 }
 
 /// `capture.path`
@@ -70,7 +103,13 @@ pub struct Privacy {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, rescan_seconds: 15, workers: 1, path: Path::Auto }
+        Self {
+            ring_bytes: 16 * 1024 * 1024,
+            rescan_seconds: 15,
+            workers: 1,
+            path: Path::Auto,
+            sockets: Sockets::Auto,
+        }
     }
 }
 
@@ -130,6 +169,20 @@ mod tests {
         let config = parse("privacy:\n  subject: pseudonym\n").unwrap();
         assert_eq!(config.privacy.subject, SubjectMode::Pseudonym);
         assert_eq!(config.capture, Capture::default());
+    }
+
+    #[test]
+    fn one_way_to_see_sockets_may_be_named() {
+        let check = |name: &str, only| {
+            let config = parse(&format!("capture: {{sockets: {name}}}\n"));
+            assert_eq!(config.unwrap().capture.sockets.only(), only);
+        };
+        check("auto", None);
+        check("tracepoints", Some(Sight::Tracepoints));
+        check("functions", Some(Sight::Functions));
+        check("kprobes", Some(Sight::Kprobes));
+        check("system_calls", Some(Sight::SystemCalls));
+        assert!(parse("capture: {sockets: guess}\n").is_err());
     }
 
     #[test]

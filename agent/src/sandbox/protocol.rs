@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, os::fd::OwnedFd};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A request to the broker.
 #[derive(Debug)]
@@ -104,6 +104,37 @@ pub struct Point {
     pub offset: u64,
     /// What to attach.
     pub program: Program,
+}
+
+/// A way to see which socket a thread uses. Kernels have some of them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sight {
+    /// Tracepoints where sockets send and receive (Linux 6.4).
+    Tracepoints,
+    /// The kernel's functions for TCP, patched where they begin.
+    Functions,
+    /// The same functions, by breakpoints.
+    Kprobes,
+    /// System calls on descriptors. Every system call of the host gets slower by a little.
+    SystemCalls,
+}
+
+impl Sight {
+    /// Every way, the best first.
+    pub const ALL: [Self; 4] =
+        [Self::Tracepoints, Self::Functions, Self::Kprobes, Self::SystemCalls];
+
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoints => "tracepoints of sockets",
+            Self::Functions => "functions of TCP",
+            Self::Kprobes => "kprobes on TCP",
+            Self::SystemCalls => "system calls",
+        }
+    }
 }
 
 /// Programs of the kernel half that attach to functions of libraries.
