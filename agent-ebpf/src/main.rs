@@ -11,7 +11,7 @@
 //! - `socket`: which socket a thread uses while it is inside a TLS call
 //! - `sight`: the ways in which that is seen
 //! - `packet`: ciphertext at the socket, of every connection that speaks TLS
-//! - `kdf`: the secrets that open it, as libcrypto derives them
+//! - `secret`: the secrets that open it; `kdf` and `pkey`: where OpenSSL 3 and 1.1.1 show them
 //! - `process`: exec and exit
 #![no_std]
 #![no_main]
@@ -26,7 +26,9 @@ mod kdf;
 mod maps;
 mod openssl;
 mod packet;
+mod pkey;
 mod process;
+mod secret;
 mod sight;
 mod socket;
 

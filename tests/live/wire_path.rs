@@ -4,6 +4,7 @@
 mod exactly_once;
 mod lab;
 mod matrix;
+mod pair;
 mod places;
 mod secrets;
 mod small_ring;

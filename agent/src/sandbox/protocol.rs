@@ -159,11 +159,13 @@ pub enum Program {
     SslShutdown,
     /// Entry of `EVP_KDF_derive`.
     EvpKdfDerive,
+    /// Entry of `EVP_PKEY_CTX_ctrl`.
+    EvpPkeyCtxCtrl,
 }
 
 impl Program {
     /// Every program, in no order that matters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -173,6 +175,7 @@ impl Program {
         Self::SslFree,
         Self::SslShutdown,
         Self::EvpKdfDerive,
+        Self::EvpPkeyCtxCtrl,
     ];
 
     /// Name of the program in the kernel half's object.
@@ -188,6 +191,7 @@ impl Program {
             Self::SslFree => "ssl_free",
             Self::SslShutdown => "ssl_shutdown",
             Self::EvpKdfDerive => "evp_kdf_derive",
+            Self::EvpPkeyCtxCtrl => "evp_pkey_ctx_ctrl",
         }
     }
 }
