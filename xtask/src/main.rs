@@ -14,6 +14,7 @@ mod tidy;
 
 mod bench;
 mod demo;
+mod mutate;
 mod run;
 
 mod process;
@@ -53,6 +54,15 @@ enum Task {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Put damaged HTTP connections through detection and codecs
+    Mutate {
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        connections: u64,
+        /// Seed of the first one; the others follow
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Build the agent and run it with these arguments
     Run {
         /// Arguments for `scopewatch`, such as `doctor` or `run --format human`
@@ -84,6 +94,7 @@ fn main() -> ExitCode {
         Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
             bench::overhead(rounds, seconds)
         }
+        Task::Mutate { connections, seed } => mutate::run(connections, seed),
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {
