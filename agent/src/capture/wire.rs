@@ -19,7 +19,7 @@ use scopewatch_common::{Capture, SecretKind};
 use crate::{
     capture::{CaptureEvent, SessionKey},
     clock::{NANOS_PER_SEC, Timestamp},
-    flow::chunk::{Direction, Payload, Socket},
+    flow::chunk::{Direction, Payload, Socket, UNKNOWN_LOSS},
     tls::{
         open::Connection,
         output::{Output, State},
@@ -38,9 +38,6 @@ use crate::{
 /// How long a connection may wait for a secret. Both come from one ring, so a secret that is not
 /// there by then will not come: its library has no key site.
 const PATIENCE: u64 = 5 * NANOS_PER_SEC;
-
-/// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
-const UNKNOWN_LOSS: u64 = 1 << 40;
 
 /// Ends of connections whose process is remembered until the connection asks.
 const MAX_OWNERS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
