@@ -14,8 +14,10 @@ mod tidy;
 
 mod bench;
 mod demo;
+mod fuzz;
 mod mutate;
 mod run;
+mod soak;
 
 mod process;
 
@@ -53,6 +55,22 @@ enum Task {
     Bench {
         #[command(subcommand)]
         bench: Bench,
+    },
+    /// Fuzz every reader of bytes that somebody else chose
+    Fuzz {
+        /// Targets, all if none is named
+        targets: Vec<String>,
+        /// For how long, all together; without it each target runs some thousand times
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Write the stored inputs anew instead
+        #[arg(long)]
+        write_seeds: bool,
+    },
+    /// Hold claims of the live tests for longer (root)
+    Soak {
+        #[command(subcommand)]
+        soak: soak::Soak,
     },
     /// Put damaged HTTP connections through detection and codecs
     Mutate {
@@ -94,6 +112,11 @@ fn main() -> ExitCode {
         Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
             bench::overhead(rounds, seconds)
         }
+        Task::Fuzz { write_seeds: true, .. } => fuzz::write_seeds(),
+        Task::Fuzz { targets, minutes, .. } => {
+            fuzz::run(&targets, minutes.map_or(fuzz::Effort::Smoke, fuzz::Effort::Minutes))
+        }
+        Task::Soak { soak } => soak::run(soak),
         Task::Mutate { connections, seed } => mutate::run(connections, seed),
         Task::Run { arguments } => run::run(&arguments),
     };
