@@ -2,8 +2,9 @@
 //!
 //! In: nothing but the programs that `cargo xtask setup` installs. Out: a running nginx with an
 //! OAuth-protected API, minted tokens, clients that call it, and a running agent with its events
-//! as JSON. Every value owns what it started, children and files, and ends it when dropped; nothing
-//! here touches a process that it did not start. Servers listen on 127.0.0.1 only.
+//! as JSON; and connections that are nothing but bytes. Every value owns what it started, children
+//! and files, and ends it when dropped; nothing here touches a process that it did not start.
+//! Servers listen on 127.0.0.1 only.
 
 pub mod certs;
 pub mod tokens;
@@ -17,6 +18,8 @@ pub mod agent;
 pub mod events;
 
 pub mod calls;
+
+pub mod talks;
 
 pub mod child;
 

@@ -13,7 +13,7 @@ mod wire_path;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use scopewatch_harness::{
     agent::{Agent, Stopped},
     calls::Made,
@@ -45,6 +45,14 @@ fn only<'event>(
     match sought.all(events).as_slice() {
         [event] => Ok(event),
         others => bail!("{} events instead of one for {sought:?}", others.len()),
+    }
+}
+
+/// What a long run asks for by `variable`; `usual` in all others.
+fn asked(variable: &str, usual: u64) -> Result<u64> {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
+        Err(_) => Ok(usual),
     }
 }
 

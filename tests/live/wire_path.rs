@@ -2,6 +2,7 @@
 //! tells of both ends, whatever the peers agreed on and however they came to it.
 
 mod exactly_once;
+mod handshakes;
 mod lab;
 mod matrix;
 mod pair;

@@ -14,7 +14,10 @@ mod tidy;
 
 mod bench;
 mod demo;
+mod fuzz;
+mod mutate;
 mod run;
+mod soak;
 mod vm;
 
 mod process;
@@ -67,6 +70,31 @@ enum Task {
     VmGuest {
         #[command(flatten)]
         asked: VmAsked,
+    },
+    /// Fuzz every reader of bytes that somebody else chose
+    Fuzz {
+        /// Targets, all if none is named
+        targets: Vec<String>,
+        /// For how long, all together; without it each target runs some thousand times
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Write the stored inputs anew instead
+        #[arg(long)]
+        write_seeds: bool,
+    },
+    /// Hold claims of the live tests for longer (root)
+    Soak {
+        #[command(subcommand)]
+        soak: soak::Soak,
+    },
+    /// Put damaged HTTP connections through detection and codecs
+    Mutate {
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        connections: u64,
+        /// Seed of the first one; the others follow
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// Build the agent and run it with these arguments
     Run {
@@ -121,6 +149,12 @@ fn main() -> ExitCode {
         }
         Task::Vm { kernels, asked } => vm::run(&kernels, asked.get()),
         Task::VmGuest { asked } => vm::guest(asked.get()),
+        Task::Fuzz { write_seeds: true, .. } => fuzz::write_seeds(),
+        Task::Fuzz { targets, minutes, .. } => {
+            fuzz::run(&targets, minutes.map_or(fuzz::Effort::Smoke, fuzz::Effort::Minutes))
+        }
+        Task::Soak { soak } => soak::run(soak),
+        Task::Mutate { connections, seed } => mutate::run(connections, seed),
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -143,7 +143,10 @@ pub fn read(path: &std::path::Path) -> Result<Config, ConfigError> {
 }
 
 /// Parses YAML; an empty document is the default configuration.
-fn parse(text: &str) -> Result<Config, String> {
+///
+/// # Errors
+/// It is no YAML, or has an unknown key; the text says which and where.
+pub fn parse(text: &str) -> Result<Config, String> {
     let is_content = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
     if !text.lines().any(is_content) {
         return Ok(Config::default());

@@ -95,8 +95,9 @@ fn is_called(library: &str, path: &str) -> bool {
     })
 }
 
-/// One line: `START-END PERMS OFFSET DEV INODE PATH`.
-fn parse(line: &str) -> Option<Mapping> {
+/// One line, `START-END PERMS OFFSET DEV INODE PATH`, if it is an executable mapping of a file.
+#[must_use]
+pub fn parse(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let range = fields.next()?;
     let permissions = fields.next()?;

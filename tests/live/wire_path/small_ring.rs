@@ -10,22 +10,24 @@ use scopewatch_harness::{
 };
 
 use super::lab::{Lab, is_on};
-use crate::clean;
+use crate::{asked, clean};
 
 /// Paths of the load, and what the server says to each.
 const STATUSES: [(&str, u64); 3] =
     [("/static/large.bin", 200), ("/empty", 204), ("/api/orders/calm", 200)];
 
-const LOAD: Duration = Duration::from_secs(1);
+/// Seconds of load, unless `SOAK_SECONDS` says.
+const LOAD: u64 = 1;
 
 #[test]
 fn what_a_full_ring_loses_is_counted_and_what_is_told_is_true() -> Result<()> {
     require_root()?;
     let lab = Lab::start_configured("capture: {ring_bytes: 65536}")?;
+    let load_for = Duration::from_secs(asked("SOAK_SECONDS", LOAD)?);
     let large = lab.request("/static/large.bin")?;
     thread::scope(|scope| {
         let (target, dir) = (lab.testbed.target(), lab.testbed.dir());
-        let load = scope.spawn(|| wrk(target, &large, 4, LOAD, dir));
+        let load = scope.spawn(|| wrk(target, &large, 4, load_for, dir));
         while !load.is_finished() {
             curl(target, &Request::new("GET", "/empty"))?;
         }
@@ -54,6 +56,8 @@ fn what_a_full_ring_loses_is_counted_and_what_is_told_is_true() -> Result<()> {
         ensure!(known || (path.is_none() && !whole), "this did not happen: {event:#}");
         ensure!(!whole || status.is_some(), "whole without an answer: {event:#}");
     }
+    let told = events().count();
+    println!("{load_for:?} of load on a full ring: {told} events, all true; {counters:?}");
     for client in ports {
         let of = |event: &&serde_json::Value| {
             number(event, "/client/port") == Some(client.into())

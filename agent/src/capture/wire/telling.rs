@@ -11,13 +11,10 @@ use crate::{
         },
     },
     clock::Timestamp,
-    flow::chunk::{Direction, Socket},
+    flow::chunk::{Direction, Socket, UNKNOWN_LOSS},
     tls::output::Output,
     wire::{Side, segment::FlowKey},
 };
-
-/// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
-pub(super) const UNKNOWN_LOSS: u64 = 1 << 40;
 
 impl Flow {
     /// Tells of one thing learnt, as seen from the observed end; when it was.

@@ -1,7 +1,7 @@
 //! Segments that were not captured.
 
 use super::{ANSWER, Line, Local, MILLISECOND, REQUEST, Rig, SERVER, talk_of};
-use crate::{capture::wire::telling::UNKNOWN_LOSS, flow::chunk::Direction};
+use crate::flow::chunk::{Direction, UNKNOWN_LOSS};
 
 const TURNS: [(&[u8], &[u8]); 4] =
     [(REQUEST, ANSWER), (b"second", b"zwei"), (b"third", b"drei"), (b"fourth", b"vier")];

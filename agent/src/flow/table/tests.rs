@@ -1,0 +1,203 @@
+//! What a table makes of events.
+
+use super::*;
+use crate::flow::chunk::Socket;
+
+const LIMITS: Limits = Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC };
+const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const RESPONSE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+fn session(pid: u32, object: u64) -> SessionKey {
+    SessionKey { pid, object, generation: 1 }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp(seconds * NANOS_PER_SEC)
+}
+
+fn data(
+    seconds: u64,
+    session: SessionKey,
+    direction: Direction,
+    offset: usize,
+    text: &'static str,
+) -> CaptureEvent<&'static [u8]> {
+    let bytes = text.as_bytes();
+    let offset = offset as u64;
+    CaptureEvent::Data { at: at(seconds), session, direction, offset, lost: 0, bytes }
+}
+
+/// A process that started after the capture began.
+fn young(pid: u32) -> CaptureEvent<&'static [u8]> {
+    let process = Process { started: Some(at(1000)), ..Process::unknown(pid) };
+    CaptureEvent::Process(Arc::new(process))
+}
+
+fn feed(
+    table: &mut Table,
+    events: impl IntoIterator<Item = CaptureEvent<&'static [u8]>>,
+) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for event in events {
+        table.accept(&event, &mut seen);
+    }
+    seen
+}
+
+fn statuses(seen: &[Seen]) -> Vec<Option<u16>> {
+    seen.iter().map(|seen| seen.exchange.response.as_ref().map(|r| r.status)).collect()
+}
+
+#[test]
+fn an_exchange_carries_the_process_and_the_socket_that_were_told_before_it() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let socket = Socket {
+        cookie: 3,
+        local: "127.0.0.1:443".parse().unwrap(),
+        remote: "127.0.0.1:50000".parse().unwrap(),
+        netns: 0,
+    };
+    let seen = feed(
+        &mut table,
+        [
+            young(7),
+            CaptureEvent::Socket { at: at(1), session: key, socket, peer: None },
+            data(1, key, Direction::Inbound, 0, REQUEST),
+            data(1, key, Direction::Outbound, 0, RESPONSE),
+        ],
+    );
+    assert_eq!(statuses(&seen), [Some(204)]);
+    assert_eq!(seen[0].connection.socket, Some(socket));
+    assert_eq!(seen[0].connection.process.pid, 7);
+}
+
+#[test]
+fn lost_bytes_are_counted_and_told_to_the_codec() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n";
+    let seen = feed(
+        &mut table,
+        [
+            young(7),
+            data(1, key, Direction::Inbound, 0, request),
+            data(1, key, Direction::Inbound, request.len() + 4, "567890"),
+            data(1, key, Direction::Outbound, 0, RESPONSE),
+        ],
+    );
+    assert_eq!(statuses(&seen), [Some(204)]);
+    assert_eq!(seen[0].exchange.notes, [crate::http::message::Note::RequestBodyLost]);
+    assert_eq!((table.counts.gaps, table.counts.gap_bytes), (1, 4));
+}
+
+#[test]
+fn a_full_table_gives_up_the_connection_that_was_idle_longest() {
+    let mut table = Table::new(LIMITS);
+    feed(&mut table, [young(7)]);
+    for object in 0..4 {
+        feed(&mut table, [data(object, session(7, object), Direction::Inbound, 0, REQUEST)]);
+    }
+    feed(&mut table, [data(5, session(7, 0), Direction::Inbound, REQUEST.len(), REQUEST)]);
+    let seen = feed(&mut table, [data(6, session(7, 9), Direction::Inbound, 0, REQUEST)]);
+    assert_eq!(seen.len(), 1, "the request of the evicted connection is reported unanswered");
+    assert_eq!(seen[0].connection.id, connection_id(session(7, 1)));
+    assert_eq!((table.len(), table.counts.evicted), (4, 1));
+}
+
+#[test]
+fn idle_connections_are_given_up() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 1);
+    feed(&mut table, [young(7), data(1, key, Direction::Inbound, 0, REQUEST)]);
+    assert!(feed(&mut table, [CaptureEvent::Tick { at: at(60) }]).is_empty());
+    assert_eq!(feed(&mut table, [CaptureEvent::Tick { at: at(61) }]).len(), 1);
+    assert_eq!((table.len(), table.counts.idle), (0, 1));
+}
+
+#[test]
+fn a_process_takes_its_connections_with_it_and_leaves_those_of_others() {
+    let mut table = Table::new(LIMITS);
+    let (mine, other) = (session(7, 1), session(8, 1));
+    feed(&mut table, [young(7), young(8)]);
+    feed(&mut table, [data(1, mine, Direction::Inbound, 0, REQUEST)]);
+    feed(&mut table, [data(1, other, Direction::Inbound, 0, REQUEST)]);
+    let seen = feed(&mut table, [CaptureEvent::Exit { at: at(2), pid: 7 }]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!((table.len(), table.by_pid.len()), (1, 1));
+}
+
+#[test]
+fn a_response_that_ends_with_its_connection_ends_when_the_session_does() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 1);
+    let events = [
+        young(7),
+        data(1, key, Direction::Inbound, 0, REQUEST),
+        data(1, key, Direction::Outbound, 0, "HTTP/1.1 200 OK\r\n\r\nabc"),
+        CaptureEvent::Close { at: at(2), session: key, direction: Some(Direction::Outbound) },
+    ];
+    let seen = feed(&mut table, events);
+    assert_eq!(statuses(&seen), [Some(200)]);
+    assert!(seen[0].exchange.notes.is_empty(), "{:?}", seen[0].exchange.notes);
+}
+
+#[test]
+fn a_connection_older_than_the_capture_is_joined_in_the_middle_of_a_body() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 1);
+    // No start time is known of process 7: it may be older.
+    let seen = feed(
+        &mut table,
+        [
+            data(1, key, Direction::Outbound, 0, "\0\u{1}rest of a binary body"),
+            data(2, key, Direction::Inbound, 0, REQUEST),
+            data(2, key, Direction::Outbound, 23, RESPONSE),
+        ],
+    );
+    assert_eq!(statuses(&seen), [Some(204)]);
+    assert!(seen[0].exchange.notes.is_empty(), "{:?}", seen[0].exchange.notes);
+}
+
+#[test]
+fn bytes_that_are_not_http_make_no_exchange() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 1);
+    let mut seen =
+        feed(&mut table, [young(7), data(1, key, Direction::Inbound, 0, "\0\u{1}\u{2}")]);
+    table.finish_all(at(3), &mut seen);
+    assert!(seen.is_empty() && table.is_empty());
+}
+
+#[test]
+fn connections_have_names_of_their_own() {
+    let ids: HashSet<u64> = (0..1000)
+        .flat_map(|n| [session(n, 0x1000), session(1, 1 << 40 | u64::from(n) << 4)])
+        .map(connection_id)
+        .collect();
+    assert_eq!(ids.len(), 2000);
+}
+
+/// A loss of unknown length moves offsets on by more than any message has, and counted as that.
+#[test]
+fn losses_of_unknown_length_count_no_bytes() {
+    let mut table = Table::new(LIMITS);
+    let far = usize::try_from(UNKNOWN_LOSS).unwrap();
+    let places = [0, 1 + far, 12 + far];
+    let events = places.map(|offset| data(1, session(7, 1), Direction::Outbound, offset, "x"));
+    feed(&mut table, [young(7)].into_iter().chain(events));
+    assert_eq!((table.counts.gaps, table.counts.gap_bytes), (2, 10));
+}
+
+/// The count of lost bytes overflowed by what a recording says.
+#[test]
+fn losses_that_a_recording_makes_up_do_not_overflow_their_count() {
+    let mut table = Table::new(LIMITS);
+    table.counts.gap_bytes = u64::MAX;
+    let lost = data(1, session(7, 1), Direction::Outbound, usize::MAX, "x");
+    feed(&mut table, [young(7), lost]);
+    assert_eq!((table.counts.gaps, table.counts.gap_bytes), (1, u64::MAX));
+    let mut all = table.counts;
+    all.add(table.counts);
+    assert_eq!(all.gap_bytes, u64::MAX);
+}

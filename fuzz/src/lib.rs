@@ -1,0 +1,62 @@
+//! What is fuzzed: every reader of bytes that somebody else chose.
+//!
+//! In: an input of libFuzzer. Out: a panic where a promise is broken. A target is a function of
+//! bytes and the inputs to begin with; one program holds them all, so that the agent is linked
+//! once. Promises are more than not to panic: bounds of what is held, streams that never show a
+//! wrong byte, and the same result however the bytes were cut.
+
+mod capture;
+mod files;
+mod http;
+mod packets;
+mod play;
+mod tls;
+mod tokens;
+
+/// One thing that is fuzzed.
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes an input; panics if a promise is broken.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with, small ones.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets, in the order in which data flows.
+pub const TARGETS: &[Target] = &[
+    Target { name: "elf", run: files::elf, seeds: files::elf_seeds },
+    Target { name: "site", run: files::site, seeds: files::site_seeds },
+    Target { name: "maps", run: files::maps, seeds: files::maps_seeds },
+    Target { name: "config", run: files::config, seeds: files::config_seeds },
+    Target { name: "record", run: capture::record, seeds: capture::record_seeds },
+    Target { name: "live", run: capture::live, seeds: capture::live_seeds },
+    Target { name: "recording", run: capture::recording, seeds: capture::recording_seeds },
+    Target { name: "packet", run: packets::packet, seeds: packets::packet_seeds },
+    Target { name: "reassembly", run: packets::reassembly, seeds: random },
+    Target { name: "flows", run: packets::flows, seeds: random },
+    Target { name: "tls_record", run: tls::record, seeds: tls::record_seeds },
+    Target { name: "tls_handshake", run: tls::handshake, seeds: tls::handshake_seeds },
+    Target { name: "tls_flow", run: tls::flow, seeds: tls::flow_seeds },
+    Target { name: "http1_head", run: http::head, seeds: http::head_seeds },
+    Target { name: "http1_chunked", run: http::chunked, seeds: random },
+    Target { name: "http1_connection", run: http::http1, seeds: http::http1_seeds },
+    Target { name: "hpack", run: http::hpack, seeds: http::hpack_seeds },
+    Target { name: "http2_frames", run: http::frames, seeds: http::hpack_seeds },
+    Target { name: "http2_connection", run: http::http2, seeds: http::http2_seeds },
+    Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
+    Target { name: "http_talk", run: http::talk, seeds: random },
+    Target { name: "token", run: tokens::token, seeds: tokens::seeds },
+];
+
+/// Inputs by chance, for targets that make something of any bytes.
+fn random() -> Vec<Vec<u8>> {
+    (0..4).map(|seed| scopewatch_harness::talks::Dice::seeded(seed).bytes(200)).collect()
+}
+
+/// Bytes of hexadecimal digits.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks_exact(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
+}

@@ -1,0 +1,49 @@
+//! Credentials: whatever a request shows, no secret of it comes out.
+
+use scopewatch::{
+    clock::Timestamp,
+    http::{
+        message::Fields,
+        path::{MAX_PATH, Target},
+    },
+    text::Cuts,
+    token::{credentials, fingerprint::FingerprintKey, shape::without_secrets},
+};
+use zeroize::Zeroizing;
+
+/// Lines of fields, and of request targets behind a slash.
+pub fn token(input: &[u8]) {
+    let key = FingerprintKey::new(Zeroizing::new([7; 32]));
+    let (mut fields, mut cuts) = (Fields::default(), Cuts::default());
+    for line in input.split(|byte| *byte == b'\n') {
+        match line.iter().position(|byte| *byte == b':') {
+            Some(colon) => fields.push(&line[..colon], line[colon + 1..].trim_ascii()),
+            None => fields.push(b"authorization", line),
+        }
+        if let Ok(text) = std::str::from_utf8(line) {
+            let target = Target::read("GET", text, None, &mut cuts);
+            assert!(target.path.is_none_or(|path| path.len() <= MAX_PATH));
+            let shown = without_secrets(text);
+            assert_eq!(without_secrets(&shown), shown, "what is shown still holds secrets");
+        }
+    }
+    for credential in credentials(&fields, &key, &mut cuts) {
+        let _ = (credential.state(Timestamp(0)), credential.evidence(), credential.header());
+        if let Some(claims) = credential.claims() {
+            assert!(claims.scopes.len() <= scopewatch::token::jwt::MAX_SCOPES);
+            assert!(claims.scopes.iter().all(|it| it.len() <= scopewatch::token::jwt::MAX_SCOPE));
+        }
+    }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let header = "eyJhbGciOiJSUzI1NiIsInR5cCI6ImF0K2p3dCJ9";
+    let claims =
+        "eyJzdWIiOiJhbGljZSIsInNjb3BlIjoib3JkZXJzOnJlYWQiLCJleHAiOjE3MDAwMDAwMDAsImF1ZCI6WyJhIl19";
+    vec![
+        format!("Bearer {header}.{claims}.c2ln\nBearer a.b.c.d.e").into_bytes(),
+        b"authorization: Basic YTpi\ncookie: s=abc\ndpop: x.y.z\nBearer ghp_0123456789abcdef"
+            .to_vec(),
+        b"/api/orders/1001?access_token=A9fB3kPq77LmZx01&x=y\nhttp://u:p@host/%61".to_vec(),
+    ]
+}
