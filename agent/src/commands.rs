@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
+mod private;
 mod probe;
 
 use std::{
@@ -43,6 +44,10 @@ use crate::{
 /// # Errors
 /// Whatever kept it from doing what was asked.
 pub fn run(cli: Cli) -> Result<(), Failure> {
+    // Before anything is read that must not get out.
+    if let Err(error) = private::keep_private() {
+        eprintln!("scopewatch: warning: a core of this process would hold secrets: {error}");
+    }
     match cli.command {
         Command::Run(asked) => watch(asked),
         Command::Record(asked) => record(asked),
@@ -334,7 +339,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
     let mut line = format!(
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
-         tls_failed={}",
+         tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -343,7 +348,10 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         flows.gap_bytes,
         wire.opened,
         wire.uncovered,
-        wire.failed
+        wire.failed,
+        wire.crowded_out,
+        wire.sockets_evicted,
+        wire.owners_evicted
     );
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));
