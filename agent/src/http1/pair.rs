@@ -14,10 +14,13 @@
 
 use std::collections::VecDeque;
 
-use super::{codec::Counts, head::Kind};
+use super::{counts::Counts, head::Kind};
 use crate::{
     clock::Timestamp,
-    http::message::{Exchange, Note, Request, Response, Role},
+    http::{
+        anomaly::AnomalySet,
+        message::{Exchange, Note, Request, Response, Role},
+    },
 };
 
 /// Most requests that wait for a response. Clients that pipeline send a handful; what is sent
@@ -62,10 +65,15 @@ impl Slot {
     }
 
     /// Accounts for a head of `len` bytes.
-    pub(super) fn add_head(&mut self, len: usize, ambiguous: bool) {
+    pub(super) const fn add_head(&mut self, len: usize) {
         self.head_bytes = self.head_bytes.saturating_add(len);
-        if ambiguous {
-            self.note(Note::AmbiguousFraming);
+    }
+
+    /// Adds what is odd about the message of this kind.
+    pub(super) const fn add_anomalies(&mut self, kind: Kind, anomalies: AnomalySet) {
+        match kind {
+            Kind::Request => self.exchange.anomalies.request.add_all(anomalies),
+            Kind::Response => self.exchange.anomalies.response.add_all(anomalies),
         }
     }
 
@@ -208,7 +216,7 @@ impl Pairs {
         let index = self.next_index;
         self.next_index = index.saturating_add(1);
         Slot {
-            exchange: Exchange { index, role, request: None, response: None, notes: Vec::new() },
+            exchange: Exchange::new(index, role),
             request_done: false,
             response_done: false,
             head_bytes: 0,

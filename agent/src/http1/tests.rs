@@ -1,6 +1,7 @@
 //! What the codec makes of scripted connections. Every script runs with its bytes fed whole, in
 //! threes and one by one: the exchanges must be the same.
 
+mod anomalies;
 mod framing;
 mod limits;
 mod loss;
@@ -10,7 +11,10 @@ use super::{Connection, Ending};
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Exchange, Role},
+    http::{
+        anomaly::Anomalies,
+        message::{Exchange, Role},
+    },
 };
 
 /// What happens on a connection that the observed process opened.
@@ -52,7 +56,7 @@ fn run(steps: &[Step<'_>], at_most: usize) -> (Connection, Vec<Exchange>) {
     (connection, out)
 }
 
-/// `POST /path 5 -> 200 3; note, note`, with `-` for a message that is missing.
+/// `POST /path 5 -> 200 3; note, anomaly, resp:anomaly`, with `-` for a message that is missing.
 fn render(exchange: &Exchange) -> String {
     let request = exchange.request.as_ref().map_or_else(
         || "-".to_owned(),
@@ -62,7 +66,11 @@ fn render(exchange: &Exchange) -> String {
         || "-".to_owned(),
         |response| format!("{} {}", response.status, response.body_bytes),
     );
-    let notes: Vec<_> = exchange.notes.iter().map(|note| note.as_str()).collect();
+    let Anomalies { request: asked, response: told } = exchange.anomalies;
+    let notes = exchange.notes.iter().map(|note| note.as_str().to_owned());
+    let asked = asked.iter().map(|anomaly| anomaly.as_str().to_owned());
+    let told = told.iter().map(|anomaly| format!("resp:{anomaly}"));
+    let notes: Vec<_> = notes.chain(asked).chain(told).collect();
     let separator = if notes.is_empty() { "" } else { "; " };
     format!("{request} -> {response}{separator}{}", notes.join(", "))
 }
@@ -149,7 +157,7 @@ fn line_ends_before_a_start_line_are_skipped_rfc9112_2_2() {
 fn interim_responses_are_skipped_rfc9110_15_2() {
     check(
         &[
-            Ask(b"PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+            Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
             Tell(b"HTTP/1.1 100 Continue\r\n\r\n"),
             Ask(b"abc"),
             Tell(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
@@ -163,7 +171,7 @@ fn interim_responses_are_skipped_rfc9110_15_2() {
 fn an_early_response_waits_for_the_request_to_end() {
     check(
         &[
-            Ask(b"PUT /a HTTP/1.1\r\nContent-Length: 3\r\n\r\na"),
+            Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na"),
             Tell(OK),
             Ask(b"bc"),
             Ask(GET_B),
@@ -212,7 +220,7 @@ fn a_message_cut_off_by_the_end_is_unfinished() {
         &["GET /a 0 -> 200 2; unfinished"],
     );
     check(
-        &[Ask(b"PUT /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nab"), Finish],
+        &[Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"), Finish],
         &["PUT /a 2 -> -; unfinished"],
     );
 }
@@ -228,7 +236,9 @@ fn nothing_is_read_after_the_end() {
 fn switching_protocols_ends_http_rfc9110_7_8() {
     let connection = check(
         &[
-            Ask(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+            Ask(
+                b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            ),
             Tell(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x05hello"),
             Ask(GET),
             Finish,

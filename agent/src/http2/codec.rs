@@ -13,7 +13,8 @@ use super::{
     deframe::{Deframer, HELD_MAX, Payload, Piece},
     frame::{ACK, END_HEADERS, END_STREAM, Frame, Head, Kind, Settings},
     hpack::{DecodeError, Decoder, SCRATCH_KEPT, TABLE_SIZE_MAX},
-    stream::{Body, Headers, Outlet, STREAMS_SIZE_MAX, Streams},
+    stream::{Body, Headers},
+    streams::{Outlet, STREAMS_SIZE_MAX, Streams},
 };
 use crate::{
     clock::Timestamp,

@@ -22,11 +22,13 @@ pub mod hpack;
 
 // fields to exchanges
 mod codec;
+mod conduct;
 mod stream;
+mod streams;
 
 #[cfg(test)]
 mod tests;
 
 pub use codec::{BLOCK_MAX, BUFFERED_MAX, Connection, Counters};
 pub use detect::{CHAIN_SPAN, PREFACE, Verdict, looks_like_http2};
-pub use stream::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};
+pub use streams::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};

@@ -20,7 +20,7 @@ fn rfc9113_8_1_a_request_and_its_response_are_an_exchange() {
 
 #[test]
 fn rfc9113_5_streams_interleave() {
-    let post = [(":method", "POST"), (":path", "/b")];
+    let post = [(":method", "POST"), (":scheme", "https"), (":path", "/b")];
     check(
         &[
             (CLIENT, get(1, "/a")),
@@ -44,7 +44,7 @@ fn rfc9113_6_1_padding_is_not_content() {
 
 #[test]
 fn rfc9113_6_2_padding_and_priority_are_no_fields() {
-    let fields = block(&[(":method", "GET"), (":path", "/p")]);
+    let fields = block(&[(":method", "GET"), (":scheme", "https"), (":path", "/p")]);
     let payload = [&[3], &[0, 0, 0, 0, 16][..], &fields, &[0; 3]].concat();
     let request = frame(1, END_STREAM | END_HEADERS | PADDED | PRIORITY, 1, &payload);
     check(&[(CLIENT, request), (SERVER, ok(1))], &["0: GET /p +0 -> 200 +0"]);
@@ -52,7 +52,7 @@ fn rfc9113_6_2_padding_and_priority_are_no_fields() {
 
 #[test]
 fn rfc9113_6_10_continuation_completes_a_block() {
-    let fields = block(&[(":method", "GET"), (":path", "/long"), ("a", "b")]);
+    let fields = block(&[(":method", "GET"), (":scheme", "https"), (":path", "/long"), ("a", "b")]);
     let (first, rest) = fields.split_at(5);
     let (second, third) = rest.split_at(9);
     let script = [
@@ -80,7 +80,7 @@ fn rfc9113_8_1_interim_responses_are_not_final() {
 fn rfc9113_8_3_1_authority_is_the_host_field() {
     let hosts = |fields: &[(&str, &str)]| {
         let mut wire = Wire::open();
-        let mut all = vec![(":method", "GET"), (":path", "/")];
+        let mut all = vec![(":method", "GET"), (":scheme", "https"), (":path", "/")];
         all.extend(fields);
         wire.feed(CLIENT, &headers(1, END_STREAM, &all));
         wire.feed(SERVER, &ok(1));
@@ -95,8 +95,14 @@ fn rfc9113_8_3_1_authority_is_the_host_field() {
 #[test]
 fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
     let mut wire = Wire::open();
-    let fields =
-        [(":method", "GET"), (":path", "/"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")];
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/"),
+        ("cookie", "a=1"),
+        ("x", "y"),
+        ("cookie", "b=2"),
+    ];
     wire.feed(CLIENT, &headers(1, END_STREAM, &fields));
     wire.feed(SERVER, &ok(1));
     let request = wire.out[0].request.as_ref().unwrap();
@@ -105,8 +111,11 @@ fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
 
 #[test]
 fn rfc9113_8_4_pushes_are_not_the_clients_requests() {
-    let promise =
-        [&2_u32.to_be_bytes()[..], &block(&[(":method", "GET"), (":path", "/p")])].concat();
+    let promise = [
+        &2_u32.to_be_bytes()[..],
+        &block(&[(":method", "GET"), (":scheme", "https"), (":path", "/p")]),
+    ]
+    .concat();
     let script = [
         (CLIENT, get(1, "/")),
         (SERVER, frame(5, END_HEADERS, 1, &promise)),
@@ -124,7 +133,7 @@ fn rfc9113_6_4_a_reset_stream_is_unfinished() {
         (CLIENT, reset(1)),
         // The response was on its way.
         (SERVER, ok(1)),
-        (CLIENT, headers(3, 0, &[(":method", "PUT"), (":path", "/b")])),
+        (CLIENT, headers(3, 0, &[(":method", "PUT"), (":scheme", "https"), (":path", "/b")])),
         (SERVER, headers(3, END_STREAM, &[(":status", "413")])),
         (SERVER, reset(3)),
     ];
@@ -174,7 +183,12 @@ fn rfc9113_8_5_connect_has_its_authority_for_target_and_upgrades() {
 #[test]
 fn rfc8441_extended_connect_upgrades_and_names_the_protocol() {
     let mut wire = Wire::open();
-    let request = [(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/chat")];
+    let request = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":path", "/chat"),
+    ];
     wire.feed(SERVER, &frame(4, 0, 0, &[0, 8, 0, 0, 0, 1]));
     wire.feed(CLIENT, &headers(1, 0, &request));
     assert!(wire.out.is_empty());
@@ -189,6 +203,7 @@ fn grpc_calls_name_service_and_method_and_have_their_status_in_the_trailers() {
     let mut wire = Wire::open();
     let request = [
         (":method", "POST"),
+        (":scheme", "https"),
         (":path", "/pkg.Svc/Get"),
         ("content-type", "application/grpc+proto"),
     ];
