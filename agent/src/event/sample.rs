@@ -13,7 +13,10 @@ use crate::{
         model::{Event, Host},
     },
     flow::chunk::{Connection, Socket},
-    http::message::{Exchange, Fields, Request, Response, Role, Version},
+    http::{
+        body::Content,
+        message::{Exchange, Fields, Request, Response, Role, Version},
+    },
     identity::process::Process,
     observation::{Observation, Observer, PrivacyOptions, SubjectMode},
     token::fingerprint::FingerprintKey,
@@ -39,6 +42,7 @@ pub(crate) fn exchange(
         head_bytes: 120,
         fields: sent,
         body_bytes: 12,
+        content: Content::Counted,
         started: START,
         ended: START.plus(1000),
     };
@@ -49,6 +53,7 @@ pub(crate) fn exchange(
         fields: Fields::default(),
         trailers: Fields::default(),
         body_bytes: 345,
+        content: Content::Counted,
         started: START.plus(2_000_000),
         ended: START.plus(2_500_000),
     };

@@ -7,7 +7,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::anomaly::{Anomalies, AnomalySet};
+use super::{
+    anomaly::{Anomalies, AnomalySet},
+    body::Content,
+};
 use crate::{clock::Timestamp, flow::chunk::Direction, names::named_enum};
 
 named_enum! {
@@ -168,8 +171,11 @@ pub struct Request {
     pub head_bytes: u64,
     /// Header fields.
     pub fields: Fields,
-    /// Body bytes seen or known, after transfer coding is removed.
+    /// Body bytes seen or known, after transfer coding is removed; after an upgrade, what the new
+    /// protocol sent this way.
     pub body_bytes: u64,
+    /// What was read of the body.
+    pub content: Content,
     /// When the first byte of the head was captured.
     pub started: Timestamp,
     /// When the last byte of the message was captured.
@@ -209,8 +215,11 @@ pub struct Response {
     pub fields: Fields,
     /// Trailer fields (RFC 9110 §6.5).
     pub trailers: Fields,
-    /// Body bytes seen or known, after transfer coding is removed.
+    /// Body bytes seen or known, after transfer coding is removed; after an upgrade, what the new
+    /// protocol sent this way.
     pub body_bytes: u64,
+    /// What was read of the body.
+    pub content: Content,
     /// When the first byte of the head was captured.
     pub started: Timestamp,
     /// When the last byte of the message was captured.

@@ -1,10 +1,14 @@
 //! Where a body ends (RFC 9112 §6, §7), and how long it was once transfer coding is removed.
 //!
 //! In: what a head declares, then the bytes after it, or how many are missing. Out: when the
-//! message ends. Content is skipped, not looked at: only the framing of chunks is read.
+//! message ends. Only the framing of chunks is read; content is
+//! passed on.
 
 use super::framing::Coding;
-use crate::http::anomaly::{Anomaly, AnomalySet};
+use crate::http::{
+    anomaly::{Anomaly, AnomalySet},
+    body::Content,
+};
 
 /// Longest chunk-size line in bytes, extensions included. Recipients must limit extensions
 /// (RFC 9112 §7.1.1); those in use are far shorter.
@@ -153,9 +157,10 @@ impl Body {
         }
     }
 
-    /// Takes the bytes at the start of `bytes` that belong to the message: how many. Stops before
+    /// Takes the bytes at the start of `bytes` that belong to the message: how many; what is
+    /// content goes to `content`. Stops before
     /// a byte that breaks the framing.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn advance(&mut self, bytes: &[u8], content: &mut Content) -> usize {
         let mut used = 0_usize;
         while let Some((byte, rest)) = bytes.get(used..).and_then(<[u8]>::split_first) {
             let available = rest.len().saturating_add(1);
@@ -165,7 +170,12 @@ impl Body {
                     self.state = self.step(chunk, *byte);
                     usize::from(!matches!(self.state, State::Broken))
                 }
-                _ => self.take_content(available),
+                _ => {
+                    let taken = self.take_content(available);
+                    let end = used.saturating_add(taken);
+                    content.take(bytes.get(used..end).unwrap_or_default());
+                    taken
+                }
             };
             used = used.saturating_add(step);
         }

@@ -14,12 +14,16 @@ use super::{
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Exchange, Note, Request, Response},
+    http::{
+        body::{Content, Wanted, sample::SAMPLE_MAX},
+        message::{Exchange, Note, Request, Response},
+    },
 };
 
 /// Most bytes that [`Connection::buffered`] reports: a head under way in each direction, what the
-/// pipeline may hold, and beyond that the last request let in, one not let in, and a response.
-pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + MAX_PIPELINE_BYTES;
+/// pipeline may hold, and beyond that the last request let in, one not let in, and a response, with
+/// what is read of their bodies.
+pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + 4 * SAMPLE_MAX + MAX_PIPELINE_BYTES;
 
 /// HTTP/1.x on one connection.
 #[derive(Default)]
@@ -32,7 +36,10 @@ pub struct Connection {
     is_http: bool,
     pairs: Pairs,
     counts: Counts,
+    /// The exchange that ended HTTP here, by its index: what comes now is counted for it.
+    tunnel: Option<u64>,
     ending: Option<Ending>,
+    wanted: Wanted,
 }
 
 /// Why no more exchanges will come.
@@ -55,6 +62,12 @@ impl Connection {
         Self::default()
     }
 
+    /// As above; reads of bodies what is `wanted`.
+    #[must_use]
+    pub fn with(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,
@@ -68,10 +81,13 @@ impl Connection {
         }
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_done() {
+            if self.tunnel.is_some() {
+                return self.carry(direction, at, rest.len() as u64, false);
+            }
             let used = match &mut self.half(direction).reading {
                 Some(reading) => {
                     reading.ended = at;
-                    let used = reading.body.advance(rest);
+                    let used = reading.body.advance(rest, &mut reading.content);
                     self.after_body(direction, out);
                     used
                 }
@@ -87,12 +103,16 @@ impl Connection {
         if len == 0 || self.is_done() || self.half(direction).has_ended {
             return;
         }
+        if self.tunnel.is_some() {
+            return self.carry(direction, at, len, true);
+        }
         let half = self.half(direction);
         half.has_gap = true;
         if let Some(reading) = &mut half.reading
             && reading.body.skip(len)
         {
             reading.ended = at;
+            reading.content.lose(len);
             let (kind, index) = (reading.kind, reading.index);
             self.note(index, kind.body_lost());
             self.after_body(direction, out);
@@ -108,13 +128,17 @@ impl Connection {
             return;
         }
         self.close(direction);
+        if self.tunnel.is_some() && self.inbound.has_ended && self.outbound.has_ended {
+            self.wind_up(Ending::Upgraded, out);
+        }
         self.pairs.settle(out);
     }
 
     /// The connection is gone: reports what is under way, unfinished.
     pub fn finish(&mut self, _at: Timestamp, out: &mut Vec<Exchange>) {
         if !self.is_done() {
-            self.wind_up(Ending::Finished, out);
+            let is_tunnel = self.tunnel.is_some();
+            self.wind_up(if is_tunnel { Ending::Upgraded } else { Ending::Finished }, out);
         }
     }
 
@@ -137,6 +161,8 @@ impl Connection {
             .scanner
             .held()
             .saturating_add(self.outbound.scanner.held())
+            .saturating_add(self.inbound.read())
+            .saturating_add(self.outbound.read())
             .saturating_add(self.pairs.head_bytes())
     }
 
@@ -239,14 +265,16 @@ impl Connection {
         self.announce(direction, Kind::Request);
         let Some(index) = self.half(direction).opened.take() else { return };
         let Parsed { message, framing, len } = request;
+        let content = self.wanted.of_request(&message.target, &message.fields);
         if let Some(slot) = self.pairs.slot(index) {
             slot.exchange.request = Some(message);
             slot.add_head(len);
             slot.add_anomalies(Kind::Request, framing.anomalies);
         }
         let body = Body::of_request(framing.coding);
+        let rival = framing.rival;
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Request, index, body, rival: framing.rival, ended: at });
+            Some(Reading { kind: Kind::Request, index, body, rival, content, ended: at });
         self.after_body(direction, out);
     }
 
@@ -266,35 +294,56 @@ impl Connection {
         }
         let index = self.pairs.answer(Kind::Response.role(direction), &mut self.counts);
         let Some(slot) = self.pairs.slot(index) else { return };
+        let asked = slot.exchange.request.as_ref();
+        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
+        let content = self.wanted.of_response(is_sampled, &message.fields);
         slot.exchange.response = Some(message);
         slot.add_head(len);
         slot.add_anomalies(Kind::Response, framing.anomalies);
         let method = slot.exchange.request.as_ref().map(|request| request.method.as_str());
         if status == 101 || (method == Some("CONNECT") && status < 300) {
-            return self.upgrade(index, direction, at, out);
+            return self.upgrade(index, direction, at);
         }
         let body = Body::of_response(framing.coding, status, method);
         let rival = framing.rival.filter(|_| body.progress() == Progress::More);
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Response, index, body, rival, ended: at });
+            Some(Reading { kind: Kind::Response, index, body, rival, content, ended: at });
         self.after_body(direction, out);
     }
 
-    /// The response with `index` ends HTTP on this connection.
-    fn upgrade(
-        &mut self,
-        index: u64,
-        direction: Direction,
-        at: Timestamp,
-        out: &mut Vec<Exchange>,
-    ) {
+    /// The response with `index` ends HTTP on this connection: what follows is not read.
+    fn upgrade(&mut self, index: u64, direction: Direction, at: Timestamp) {
         self.complete(direction.reverse());
+        self.half(direction.reverse()).scanner.expect();
         if let Some(slot) = self.pairs.slot(index) {
-            slot.request_done = true;
-            slot.close(Kind::Response, at, 0);
             slot.note(Note::Upgraded);
+            // From here on, bodies are what the other protocol says.
+            for kind in [Kind::Request, Kind::Response] {
+                slot.close(kind, at, 0, Content::Counted);
+            }
+            slot.response_done = false;
         }
-        self.wind_up(Ending::Upgraded, out);
+        self.tunnel = Some(index);
+    }
+
+    /// Counts what another protocol says in `direction`.
+    fn carry(&mut self, direction: Direction, at: Timestamp, len: u64, is_lost: bool) {
+        let kind = self.kind(direction);
+        let Some((index, kind)) = self.tunnel.zip(kind) else { return };
+        let Some(slot) = self.pairs.slot(index) else { return };
+        if is_lost {
+            slot.note(kind.body_lost());
+        }
+        slot.carry(kind, at, len);
+    }
+
+    /// Ends the exchange whose upgrade ended HTTP: its connection has ended.
+    fn end_tunnel(&mut self) {
+        if let Some(index) = self.tunnel
+            && let Some(slot) = self.pairs.slot(index)
+        {
+            slot.response_done = true;
+        }
     }
 
     /// Ends the message under way if its body has ended, or cannot be followed any further.
@@ -331,8 +380,8 @@ impl Connection {
     fn complete(&mut self, direction: Direction) {
         let Some(reading) = self.half(direction).reading.take() else { return };
         if let Some(slot) = self.pairs.slot(reading.index) {
-            slot.close(reading.kind, reading.ended, reading.body.len());
             slot.add_anomalies(reading.kind, reading.anomalies());
+            slot.close(reading.kind, reading.ended, reading.body.len(), reading.content);
         }
     }
 
@@ -366,6 +415,7 @@ impl Connection {
 
     /// Ends everything.
     fn wind_up(&mut self, ending: Ending, out: &mut Vec<Exchange>) {
+        self.end_tunnel();
         self.close(Direction::Inbound);
         self.close(Direction::Outbound);
         self.pairs.abandon();

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    http::anomaly::{Anomaly, AnomalySet},
+    http::{
+        anomaly::{Anomaly, AnomalySet},
+        body::Content,
+    },
 };
 
 /// Most bytes of one direction that are searched for a first head. A connection joined in the
@@ -41,6 +44,8 @@ pub(super) struct Reading {
     pub(super) body: Body,
     /// The length by which others may read it.
     pub(super) rival: Option<u64>,
+    /// What is read of it.
+    pub(super) content: Content,
     /// When its last byte so far came.
     pub(super) ended: Timestamp,
 }
@@ -69,6 +74,11 @@ pub(super) enum Refusal {
 }
 
 impl Half {
+    /// Bytes kept of the body under way.
+    pub(super) fn read(&self) -> usize {
+        self.reading.as_ref().map_or(0, |reading| reading.content.size())
+    }
+
     /// As much of `bytes` as may still be searched for a first head.
     pub(super) fn within_search<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let left = usize::try_from(MAX_RESYNC.saturating_sub(self.searched)).unwrap_or(usize::MAX);

@@ -16,6 +16,7 @@ use crate::{
     flow::chunk::Direction,
     http::{
         anomaly::{Anomaly, AnomalySet},
+        body::Content,
         message::{Fields, Note, Request, Response, Role, Version},
     },
 };
@@ -309,6 +310,7 @@ fn request(
         head_bytes: head.len() as u64,
         fields,
         body_bytes: 0,
+        content: Content::Counted,
         started,
         ended: started,
     };
@@ -330,6 +332,7 @@ fn response(
         fields,
         trailers: Fields::default(),
         body_bytes: 0,
+        content: Content::Counted,
         started,
         ended: started,
     };

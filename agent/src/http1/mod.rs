@@ -16,7 +16,10 @@
 //! - A response stands beside a request only if it answers that request: exactly where nothing of
 //!   unknown extent was lost, and otherwise as long as the peers do not pipeline. On a connection
 //!   that was seen to do both, pairing is given up.
-//! - Bodies are counted, never stored; what is held stays below [`MAX_BUFFERED`].
+//! - Bodies are counted; of those that are [wanted](crate::http::body::Wanted) the first bytes are
+//!   kept. What is held stays below [`MAX_BUFFERED`].
+//! - After an upgrade nothing is read: bytes are counted until the connection ends, and then the
+//!   exchange is reported.
 //!
 //! What recipients read differently (RFC 9112 §11.2) is an [`Anomaly`] of the exchange, and is then
 //! read as follows:

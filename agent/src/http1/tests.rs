@@ -13,6 +13,7 @@ use crate::{
     flow::chunk::Direction,
     http::{
         anomaly::Anomalies,
+        body::Content,
         message::{Exchange, Role},
     },
 };
@@ -243,17 +244,61 @@ fn switching_protocols_ends_http_rfc9110_7_8() {
             Ask(GET),
             Finish,
         ],
-        &["GET /ws 0 -> 101 0; upgraded"],
+        &["GET /ws 28 -> 101 7; upgraded"],
     );
     assert_eq!(connection.ending(), Some(Ending::Upgraded));
+}
+
+#[test]
+fn a_websocket_is_one_exchange_with_its_duration_and_bytes_rfc6455_4() {
+    let steps = [
+        Ask(b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+        Tell(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+        Ask(b"\x81\x05hello"),
+        Tell(b"\x81\x03yes"),
+        LoseAsk(100),
+        EndAsk,
+        EndTell,
+    ];
+    let connection = check(&steps, &["GET /ws 107 -> 101 5; request_body_lost, upgraded"]);
+    assert_eq!((connection.ending(), connection.buffered()), (Some(Ending::Upgraded), 0));
+    let (_, out) = run(&steps, usize::MAX);
+    let request = out[0].request.as_ref().unwrap();
+    let response = out[0].response.as_ref().unwrap();
+    assert_eq!((request.started, request.ended), (Timestamp(1), Timestamp(5)));
+    assert_eq!((response.started, response.ended), (Timestamp(2), Timestamp(4)));
+}
+
+#[test]
+fn first_bytes_are_kept_of_calls_to_authorization_servers_and_of_no_others() {
+    let call = |path: &str| {
+        let ask = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\ntoken=a");
+        let tell = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{\"\r\n3\r\na\"}\r\n0\r\n\r\n";
+        let (_, out) = run(&[Ask(ask.as_bytes()), Tell(tell)], 2);
+        (out[0].request.clone().unwrap().content, out[0].response.clone().unwrap().content)
+    };
+    let sampled = |content| match content {
+        Content::Sampled(sample) => (sample.bytes().to_vec(), sample.is_whole()),
+        other => panic!("no sample: {other:?}"),
+    };
+    let (asked, told) = call("/oauth2/token");
+    assert_eq!(sampled(asked), (b"token=a".to_vec(), true));
+    assert_eq!(sampled(told), (b"{\"a\"}".to_vec(), true));
+    assert_eq!(call("/orders"), (Content::Counted, Content::Counted));
 }
 
 #[test]
 fn a_connect_that_succeeds_ends_http_rfc9110_9_3_6() {
     let connect = b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n";
     let connection = check(
-        &[Ask(connect), Tell(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Tell(OK)],
-        &["CONNECT h:443 0 -> 200 0; upgraded"],
+        &[
+            Ask(connect),
+            Tell(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+            Tell(OK),
+            EndAsk,
+            EndTell,
+        ],
+        &["CONNECT h:443 0 -> 200 40; upgraded"],
     );
     assert!(connection.is_done());
     check(

@@ -10,6 +10,7 @@ use crate::{
     clock::Timestamp,
     http::{
         anomaly::{Anomalies, Anomaly},
+        body::Wanted,
         message::{Note, Request, Response, Version},
     },
 };
@@ -29,11 +30,13 @@ pub struct Headers {
 }
 
 /// Part of a body.
-pub struct Body {
+pub struct Body<'a> {
     /// Stream.
     pub stream: u32,
-    /// Octets of content.
-    pub len: u32,
+    /// Content.
+    pub octets: &'a [u8],
+    /// Octets of content before it that were lost.
+    pub lost: u32,
     /// Whether bytes of it were lost.
     pub is_damaged: bool,
     /// Whether the message ends with it.
@@ -65,6 +68,8 @@ pub(super) struct Stream {
     /// Lengths of the bodies, as far as the heads declare them.
     pub(super) declared: Declared,
     pub(super) size: usize,
+    /// Which bodies are read.
+    pub(super) wanted: Wanted,
 }
 
 /// Lengths that the two messages declare.
@@ -92,9 +97,11 @@ impl Stream {
             self.request_progress = Progress::Ended;
             self.check_length(Side::Request);
         }
+        let target = target.unwrap_or_default();
         let request = Request {
             method: block.method.unwrap_or_default(),
-            target: target.unwrap_or_default(),
+            content: self.wanted.of_request(&target, &block.fields),
+            target,
             version: Version::Http2,
             head_bytes: block.octets as u64,
             fields: block.fields,
@@ -150,10 +157,13 @@ impl Stream {
         self.note_incomplete(block.is_incomplete);
         self.anomalies.response.add_all(block.anomalies());
         self.declared.response = block.declared_length();
+        let asked = self.request.as_ref();
+        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
         self.response = Some(Response {
             status,
             version: Version::Http2,
             head_bytes: block.octets as u64,
+            content: self.wanted.of_response(is_sampled, &block.fields),
             fields: block.fields,
             trailers: Default::default(),
             body_bytes: 0,
@@ -179,16 +189,6 @@ impl Stream {
         is_connect && self.response.as_ref().is_some_and(accepts)
     }
 
-    /// What the tunnel carries is not content of the exchange.
-    pub(super) fn close_tunnel(&mut self) {
-        for side in [Side::Request, Side::Response] {
-            if let Some((len, _)) = self.body(side) {
-                *len = 0;
-            }
-        }
-        self.note(Note::Upgraded);
-    }
-
     pub(super) fn lose_request(&mut self) {
         if self.request.is_some() && self.request_progress == Progress::Open {
             self.request_progress = Progress::Unsure;
@@ -208,11 +208,35 @@ impl Stream {
         }
     }
 
-    /// Length and end of a message's body.
-    pub(super) fn body(&mut self, side: Side) -> Option<(&mut u64, &mut Timestamp)> {
+    /// Takes content of one message.
+    pub(super) fn add_body(&mut self, side: Side, body: &Body<'_>) {
+        let (len, ended, content) = match (side, &mut self.request, &mut self.response) {
+            (Side::Request, Some(it), _) => (&mut it.body_bytes, &mut it.ended, &mut it.content),
+            (Side::Response, _, Some(it)) => (&mut it.body_bytes, &mut it.ended, &mut it.content),
+            _ => return,
+        };
+        let lost = u64::from(body.lost);
+        *len = len.saturating_add(lost).saturating_add(body.octets.len() as u64);
+        if body.is_end {
+            *ended = body.at;
+        }
+        let before = content.size();
+        if lost > 0 {
+            content.lose(lost);
+        }
+        content.take(body.octets);
+        let grown = content.size().saturating_sub(before);
+        self.grow(grown);
+        if body.is_damaged {
+            self.note(side.body_lost());
+        }
+    }
+
+    /// When a message ended.
+    pub(super) fn ended(&mut self, side: Side) -> Option<&mut Timestamp> {
         match side {
-            Side::Request => self.request.as_mut().map(|it| (&mut it.body_bytes, &mut it.ended)),
-            Side::Response => self.response.as_mut().map(|it| (&mut it.body_bytes, &mut it.ended)),
+            Side::Request => self.request.as_mut().map(|it| &mut it.ended),
+            Side::Response => self.response.as_mut().map(|it| &mut it.ended),
         }
     }
 

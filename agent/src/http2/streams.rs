@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
-    http::message::{Exchange, Note, Role},
+    http::{
+        body::Wanted,
+        message::{Exchange, Note, Role},
+    },
 };
 
 /// Streams in flight on one connection. Servers permit 100 to 250 at once; beyond this the oldest
@@ -51,6 +54,7 @@ pub struct Streams {
     evicted: u64,
     /// How many of `lost` were forgotten because there were too many.
     losses_forgotten: u64,
+    wanted: Wanted,
 }
 
 /// Where exchanges go, and what they all have in common.
@@ -62,6 +66,16 @@ pub struct Outlet<'a> {
 }
 
 impl Streams {
+    /// No streams yet; reads of bodies what is `wanted`.
+    pub fn with(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
+    /// Which bodies are read.
+    pub const fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
     /// A header block of the client. `after_loss` tells that earlier ones may be missing. Returns
     /// whether it is a request's head.
     pub fn on_request(&mut self, headers: Headers, after_loss: bool, out: &mut Outlet<'_>) -> bool {
@@ -107,7 +121,8 @@ impl Streams {
         let may_open = block.status.is_some()
             && (id > self.last_request || self.lost.iter().any(|lost| lost.0 < id && id < lost.1));
         if may_open && !self.streams.contains_key(&id) {
-            self.streams.insert(id, Box::default());
+            let stream = Stream { wanted: self.wanted, ..Stream::default() };
+            self.streams.insert(id, Box::new(stream));
             self.orphans += 1;
         }
         let Some(stream) = self.streams.get_mut(&id) else { return };
@@ -123,17 +138,15 @@ impl Streams {
     }
 
     /// Content of a request or response.
-    pub fn on_body(&mut self, side: Side, body: &Body, out: &mut Outlet<'_>) {
+    pub fn on_body(&mut self, side: Side, body: &Body<'_>, out: &mut Outlet<'_>) {
         let Some(stream) = self.streams.get_mut(&body.stream) else { return };
-        if let Some((len, _)) = stream.body(side) {
-            *len = len.saturating_add(u64::from(body.len));
-        }
-        if body.is_damaged {
-            stream.note(side.body_lost());
-        }
+        let before = stream.size;
+        stream.add_body(side, body);
+        self.size = self.size.saturating_add(stream.size.saturating_sub(before));
         if body.is_end {
             self.on_end(side, body.stream, body.at, out);
         }
+        self.shed(out);
     }
 
     /// One end gave up a stream (RFC 9113 §6.4).
@@ -192,7 +205,8 @@ impl Streams {
     fn open(&mut self, headers: Headers) {
         let id = headers.stream;
         let is_orphan = self.streams.contains_key(&id);
-        let stream = self.streams.entry(id).or_default();
+        let new = || Box::new(Stream { wanted: self.wanted, ..Stream::default() });
+        let stream = self.streams.entry(id).or_insert_with(new);
         self.orphans = self.orphans.saturating_sub(usize::from(is_orphan));
         let before = stream.size;
         stream.add_request(headers);
@@ -202,7 +216,7 @@ impl Streams {
     fn on_end(&mut self, side: Side, id: u32, at: Timestamp, out: &mut Outlet<'_>) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         *stream.progress(side) = Progress::Ended;
-        if let Some((_, ended)) = stream.body(side) {
+        if let Some(ended) = stream.ended(side) {
             *ended = at;
         }
         stream.check_length(side);
@@ -213,8 +227,9 @@ impl Streams {
     fn settle(&mut self, id: u32, out: &mut Outlet<'_>) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.is_tunnel() {
-            stream.close_tunnel();
-        } else if !stream.is_over(id <= self.last_request) {
+            stream.note(Note::Upgraded);
+        }
+        if !stream.is_over(id <= self.last_request) {
             return;
         }
         self.report(id, out);

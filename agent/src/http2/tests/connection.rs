@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     flow::chunk::Direction,
-    http::message::{Response, Role},
+    http::{
+        body::Content,
+        message::{Response, Role},
+    },
 };
 
 const PADDED: u8 = 8;
@@ -174,10 +177,10 @@ fn rfc9113_8_5_connect_has_its_authority_for_target_and_upgrades() {
     let script = [
         (CLIENT, headers(1, 0, &[(":method", "CONNECT"), (":authority", "b:443")])),
         (SERVER, headers(1, 0, &[(":status", "200")])),
-        (CLIENT, data(1, 0, 100)),
+        (CLIENT, data(1, END_STREAM, 100)),
         (SERVER, data(1, END_STREAM, 100)),
     ];
-    check(&script, &["0: CONNECT b:443 +0 -> 200 +0 upgraded"]);
+    check(&script, &["0: CONNECT b:443 +100 -> 200 +100 upgraded"]);
 }
 
 #[test]
@@ -193,9 +196,12 @@ fn rfc8441_extended_connect_upgrades_and_names_the_protocol() {
     wire.feed(CLIENT, &headers(1, 0, &request));
     assert!(wire.out.is_empty());
     wire.feed(SERVER, &headers(1, 0, &[(":status", "200")]));
+    wire.feed(CLIENT, &data(1, END_STREAM, 7));
+    assert!(wire.out.is_empty());
+    wire.feed(SERVER, &data(1, END_STREAM, 9));
     let fields = &wire.out[0].request.as_ref().unwrap().fields;
     assert_eq!(fields.first("upgrade"), Some(&b"websocket"[..]));
-    assert_eq!(wire.lines(), ["0: CONNECT /chat +0 -> 200 +0 upgraded"]);
+    assert_eq!(wire.lines(), ["0: CONNECT /chat +7 -> 200 +9 upgraded"]);
 }
 
 #[test]
@@ -219,6 +225,44 @@ fn grpc_calls_name_service_and_method_and_have_their_status_in_the_trailers() {
     assert_eq!((status(0), status(1)), (Some(7), Some(16)));
     assert_eq!(wire.out[0].request.as_ref().unwrap().grpc(), Some(("pkg.Svc", "Get")));
     assert_eq!(wire.lines()[0], "0: POST /pkg.Svc/Get +5 -> 200 +5");
+}
+
+#[test]
+fn messages_of_a_grpc_call_are_counted_across_frames() {
+    let mut wire = Wire::open();
+    let request = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/pkg.Svc/Stream"),
+        ("content-type", "application/grpc"),
+    ];
+    wire.feed(CLIENT, &headers(1, 0, &request));
+    let messages = [0, 0, 0, 0, 2, b'a', b'b', 0, 0, 0, 0, 0];
+    wire.feed(CLIENT, &frame(0, 0, 1, &messages[..3]));
+    wire.feed(CLIENT, &frame(0, END_STREAM, 1, &messages[3..]));
+    let response = [(":status", "200"), ("content-type", "application/grpc")];
+    wire.feed(SERVER, &headers(1, 0, &response));
+    wire.feed(SERVER, &frame(0, 0, 1, &messages[..7]));
+    wire.feed(SERVER, &headers(1, END_STREAM, &[("grpc-status", "0")]));
+    let count = |content: &Content| match content {
+        Content::Grpc(messages) => (messages.count(), messages.is_exact()),
+        other => panic!("no gRPC: {other:?}"),
+    };
+    assert_eq!(count(&wire.out[0].request.as_ref().unwrap().content), (2, true));
+    assert_eq!(count(&wire.out[0].response.as_ref().unwrap().content), (1, true));
+}
+
+#[test]
+fn samples_count_towards_what_streams_may_hold() {
+    let mut wire = Wire::open();
+    let before = wire.connection.buffered();
+    let request = [(":method", "POST"), (":scheme", "https"), (":path", "/token")];
+    wire.feed(CLIENT, &headers(1, 0, &request));
+    wire.feed(CLIENT, &data(1, 0, 10_000));
+    assert!(wire.connection.buffered() >= before + 10_000);
+    wire.feed(CLIENT, &data(1, END_STREAM, 1));
+    wire.feed(SERVER, &ok(1));
+    assert_eq!(wire.connection.buffered(), before);
 }
 
 #[test]
