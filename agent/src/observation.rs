@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     flow::chunk::{Connection, Socket},
     http::{
+        anomaly::Anomalies,
         message::{Exchange, Fields, Note, Request, Response, Role, Version},
         path::Target,
     },
@@ -96,8 +97,10 @@ pub struct Observation {
     pub index: u64,
     /// Which end was observed.
     pub role: Role,
-    /// What is missing or odd.
+    /// What is missing.
     pub notes: Vec<Note>,
+    /// What is odd.
+    pub anomalies: Anomalies,
     /// Fields that were cut to their limit.
     pub cuts: Cuts,
     /// What was asked; `None` where only the response was captured.
@@ -121,8 +124,12 @@ pub struct Asked {
     pub target: Target,
     /// Protocol version.
     pub version: Version,
+    /// Octets of the head as sent.
+    pub head_bytes: u64,
     /// Body bytes.
     pub body_bytes: u64,
+    /// When its last byte was captured.
+    pub ended: Timestamp,
     /// `User-Agent` (RFC 9110 §10.1.5), without words that look like secrets.
     pub user_agent: Option<String>,
     /// The trace that it belongs to.
@@ -136,8 +143,12 @@ pub struct Answered {
     pub status: u16,
     /// Protocol version.
     pub version: Version,
+    /// Octets of the head as sent.
+    pub head_bytes: u64,
     /// Body bytes.
     pub body_bytes: u64,
+    /// When its first byte was captured.
+    pub started: Timestamp,
     /// When its last byte was captured.
     pub ended: Timestamp,
 }
@@ -185,7 +196,7 @@ impl Observer {
         connection: &Connection,
         observed_at: Timestamp,
     ) -> Observation {
-        let Exchange { index, role, request, response, notes } = exchange;
+        let Exchange { index, role, request, response, notes, anomalies } = exchange;
         let mut cuts = Cuts::default();
         let credentials = request
             .as_ref()
@@ -203,6 +214,7 @@ impl Observer {
             index: *index,
             role: *role,
             notes: notes.clone(),
+            anomalies: *anomalies,
             cuts,
             request: asked,
             response: response.as_ref().map(answered),
@@ -240,7 +252,9 @@ fn asked(request: &Request, cuts: &mut Cuts) -> Asked {
         method: METHODS.iter().find(|each| **each == request.method).unwrap_or(&OTHER_METHOD),
         target: Target::read(&request.method, &request.target, host, cuts),
         version: request.version,
+        head_bytes: request.head_bytes,
         body_bytes: request.body_bytes,
+        ended: request.ended,
         user_agent: user_agent(fields, cuts),
         trace: trace(fields),
     }
@@ -250,7 +264,9 @@ fn answered(response: &Response) -> Answered {
     Answered {
         status: response.status,
         version: response.version,
+        head_bytes: response.head_bytes,
         body_bytes: response.body_bytes,
+        started: response.started,
         ended: response.ended,
     }
 }

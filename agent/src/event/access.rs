@@ -16,7 +16,10 @@ use crate::{
         },
         shared::Shared,
     },
-    http::message::{Role, Version},
+    http::{
+        anomaly::{Anomalies, Grade},
+        message::{Note, Role, Version},
+    },
     identity,
     observation::{Answered, Observation},
     text::Cuts,
@@ -130,7 +133,7 @@ impl Author {
             time: Time(seen.time),
             observed_time: Time(seen.observed_at),
             seq,
-            severity: Severity::Info,
+            severity: severity(&seen.anomalies),
             outcome: match server_outcome(seen.response) {
                 ServerOutcome::Allowed => Outcome::Success,
                 ServerOutcome::Denied | ServerOutcome::Failed => Outcome::Failure,
@@ -178,10 +181,26 @@ fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
         role: seen.role,
         conn_id: format!("{:016x}", seen.connection),
         exchange: seen.index,
-        complete: seen.notes.is_empty() && seen.request.is_some() && seen.response.is_some(),
+        complete: is_complete(seen),
         library: None,
         proto: version(seen).map(|version| alpn(version).to_owned()),
         notes: notes.chain(cuts).collect(),
+    }
+}
+
+/// Whether nothing is missing, and nobody may have read the messages in another way.
+fn is_complete(seen: &Observation) -> bool {
+    let is_whole = seen.notes.iter().all(|note| *note == Note::Upgraded);
+    let is_clear = !seen.anomalies.is_ambiguous();
+    is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
+}
+
+/// Requests that are read in two ways get past who looks at them in one.
+fn severity(anomalies: &Anomalies) -> Severity {
+    match (anomalies.request.grade(), anomalies.response.grade()) {
+        (Some(Grade::Ambiguous), _) => Severity::Medium,
+        (_, Some(Grade::Ambiguous)) | (Some(Grade::Untidy), _) => Severity::Low,
+        (None | Some(Grade::Rare), None | Some(Grade::Rare | Grade::Untidy)) => Severity::Info,
     }
 }
 
@@ -211,7 +230,8 @@ fn http(seen: &Observation) -> Http {
     let target = asked.map(|asked| &asked.target);
     // Plaintext comes from TLS connections; only a request to a proxy can say otherwise.
     let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| "https".to_owned()));
-    let ended = seen.response.filter(|_| asked.is_some()).map(|answered| answered.ended);
+    let answered = seen.response.filter(|_| asked.is_some());
+    let since = |at: Timestamp| at.since(seen.time);
     Http {
         method: asked.map(|asked| asked.method.to_owned()),
         scheme,
@@ -219,9 +239,15 @@ fn http(seen: &Observation) -> Http {
         status: seen.response.map(|answered| answered.status),
         req_bytes: asked.map(|asked| asked.body_bytes),
         resp_bytes: seen.response.map(|answered| answered.body_bytes),
-        duration_ns: ended.map(|ended| ended.since(seen.time)),
+        req_head_bytes: asked.map(|asked| asked.head_bytes),
+        resp_head_bytes: seen.response.map(|answered| answered.head_bytes),
+        req_end_ns: asked.map(|asked| since(asked.ended)),
+        resp_start_ns: answered.map(|answered| since(answered.started)),
+        duration_ns: answered.map(|answered| since(answered.ended)),
         version: version(seen).map(|version| version.as_str().to_owned()),
         query_keys: target.map_or_else(Vec::new, |target| target.query_keys.clone()),
+        anomaly: seen.anomalies.request.iter().collect(),
+        resp_anomaly: seen.anomalies.response.iter().collect(),
     }
 }
 

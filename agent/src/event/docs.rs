@@ -11,7 +11,7 @@ use crate::{
             Token, Trace,
         },
     },
-    http::message::Role,
+    http::{anomaly::Anomaly, message::Role},
     token::{
         Evidence, Format, Kind, TokenState,
         extract::{Location, Scheme},
@@ -44,6 +44,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.outcome", Outcome::MEANINGS),
     ("observation.role", Role::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
+    ("http.anomaly", Anomaly::MEANINGS),
     ("credential.location", Location::MEANINGS),
     ("credential.scheme", Scheme::MEANINGS),
     ("credential.kind", Kind::MEANINGS),

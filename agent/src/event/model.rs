@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::{
     clock::Timestamp,
     event::{group::group, shared::Shared},
-    http::message::Role,
+    http::{anomaly::Anomaly, message::Role},
     names::named_enum,
     token::{
         Evidence, Format, Kind, TokenState,
@@ -235,8 +235,8 @@ group! {
             conn_id: String ["16 hex digits", ""],
             /// Position of the exchange on its connection, from 0.
             exchange: u64 ["index", ""],
-            /// Whether nothing is missing and nothing odd. Only then may absence be concluded
-            /// from a field that is not there.
+            /// Whether nothing is missing, and nothing may be read in two ways. Only then may
+            /// absence be concluded from a field that is not there.
             complete: bool ["true or false", ""],
         }
         optional {
@@ -246,9 +246,10 @@ group! {
             proto: String ["ALPN name", "RFC 7301 §6"],
         }
         list {
-            /// What is missing or odd: `request_head_lost`, `request_body_lost`,
-            /// `response_head_lost`, `response_body_lost`, `unfinished`, `ambiguous_framing`,
-            /// `upgraded`; `truncated:` and the name of a field that was cut to its limit.
+            /// What is missing: `request_head_lost`, `headers_incomplete`, `request_body_lost`,
+            /// `response_head_lost`, `response_headers_incomplete`, `response_body_lost`,
+            /// `unfinished`; or that the exchange changed the protocol: `upgraded`; `truncated:`
+            /// and the name of a field that was cut to its limit.
             notes: String ["name", ""],
         }
     }
@@ -307,6 +308,15 @@ group! {
             req_bytes: u64 ["bytes", "RFC 9110 §6.4"],
             /// Body bytes of the response, after transfer coding is removed.
             resp_bytes: u64 ["bytes", "RFC 9110 §6.4"],
+            /// Head of the request as sent: in HTTP/1 from start line to empty line, in HTTP/2
+            /// the compressed header block.
+            req_head_bytes: u64 ["bytes", "RFC 9112 §2.1, RFC 9113 §4.3"],
+            /// Head of the response as sent.
+            resp_head_bytes: u64 ["bytes", "RFC 9112 §2.1, RFC 9113 §4.3"],
+            /// From the first byte of the request to its last.
+            req_end_ns: u64 ["nanoseconds", ""],
+            /// From the first byte of the request to the first of the response.
+            resp_start_ns: u64 ["nanoseconds", ""],
             /// From the first byte of the request to the last of the response.
             duration_ns: u64 ["nanoseconds", ""],
             /// Protocol version.
@@ -315,6 +325,11 @@ group! {
         list {
             /// Names of query parameters, in order, up to 32; never their values.
             query_keys: String ["text, up to 64 bytes", "RFC 3986 §3.4"],
+            /// What is odd about the form of the request: evidence of smuggling, or of broken
+            /// software. What others may read differently raises the event's severity.
+            anomaly: Anomaly ["one of", "RFC 9112 §11.2, RFC 9113 §10.3"],
+            /// What is odd about the form of the response.
+            resp_anomaly: Anomaly ["as `http.anomaly`", "RFC 9112 §11.1, RFC 9113 §10.3"],
         }
     }
 }

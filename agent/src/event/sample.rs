@@ -13,7 +13,10 @@ use crate::{
         model::{Event, Host},
     },
     flow::chunk::{Connection, Socket},
-    http::message::{Exchange, Fields, Request, Response, Role, Version},
+    http::{
+        body::Content,
+        message::{Exchange, Fields, Request, Response, Role, Version},
+    },
     identity::process::Process,
     observation::{Observation, Observer, PrivacyOptions, SubjectMode},
     token::fingerprint::FingerprintKey,
@@ -36,21 +39,25 @@ pub(crate) fn exchange(
         method: method.to_owned(),
         target: Zeroizing::new(target.to_owned()),
         version: Version::Http11,
+        head_bytes: 120,
         fields: sent,
         body_bytes: 12,
+        content: Content::Counted,
         started: START,
         ended: START.plus(1000),
     };
     let response = Response {
         status,
         version: Version::Http11,
+        head_bytes: 80,
         fields: Fields::default(),
         trailers: Fields::default(),
         body_bytes: 345,
+        content: Content::Counted,
         started: START.plus(2_000_000),
         ended: START.plus(2_500_000),
     };
-    Exchange { index: 3, role, request: Some(request), response: Some(response), notes: vec![] }
+    Exchange { request: Some(request), response: Some(response), ..Exchange::new(3, role) }
 }
 
 /// A connection from 192.0.2.44 to 198.51.100.7, seen from the end that `role` says.

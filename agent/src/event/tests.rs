@@ -14,11 +14,14 @@ use crate::{
         docs, human,
         human::{Colour, Summary},
         json,
-        model::{Container, Event, EventType, Process, Time},
+        model::{Container, Event, EventType, Process, Severity, Time},
         sample::{START, author, connection, event, event_of, exchange, jwt, observe},
         shared::Shared,
     },
-    http::message::{Exchange, Note, Role},
+    http::{
+        anomaly::Anomaly,
+        message::{Exchange, Note, Role},
+    },
     observation::SubjectMode,
 };
 
@@ -111,6 +114,33 @@ fn hostile_text_is_bounded_and_harmless() {
 }
 
 #[test]
+fn what_may_be_read_in_two_ways_is_named_and_no_proof_of_absence() {
+    let check = |asked: &[Anomaly], told: &[Anomaly], severity, complete| {
+        let mut seen = exchange(Role::Server, "POST", "/", &[("host", "h")], 200);
+        asked.iter().for_each(|anomaly| seen.anomalies.request.add(*anomaly));
+        told.iter().for_each(|anomaly| seen.anomalies.response.add(*anomaly));
+        let event = event(&seen);
+        let http = event.http.unwrap();
+        assert_eq!((http.anomaly.as_slice(), http.resp_anomaly.as_slice()), (asked, told));
+        assert_eq!((event.event.severity, event.observation.complete), (severity, complete));
+    };
+    check(&[], &[], Severity::Info, true);
+    check(&[Anomaly::ChunkExtension], &[Anomaly::BareLf], Severity::Info, true);
+    check(&[Anomaly::DuplicateContentLength], &[], Severity::Low, true);
+    check(&[], &[Anomaly::BadChunkSize], Severity::Low, false);
+    check(&[Anomaly::TeWithCl, Anomaly::ClTe], &[], Severity::Medium, false);
+}
+
+#[test]
+fn an_upgrade_is_no_loss() {
+    let mut seen = exchange(Role::Server, "GET", "/ws", &[("host", "h")], 101);
+    seen.notes = vec![Note::Upgraded];
+    assert!(event(&seen).observation.complete);
+    seen.notes = vec![Note::RequestBodyLost, Note::Upgraded];
+    assert!(!event(&seen).observation.complete);
+}
+
+#[test]
 fn colour_is_only_there_if_asked_for() {
     let event = event(&github());
     let [plain, coloured] = [Colour::Off, Colour::On].map(|c| human::line(&event, None, c));
@@ -173,6 +203,9 @@ fn full() -> Event {
     event.credentials_seen = Some(2);
     event.observation.library = Some("openssl".to_owned());
     event.observation.notes = vec!["upgraded".to_owned()];
+    let http = event.http.as_mut().unwrap();
+    http.anomaly = vec![Anomaly::ClTe];
+    http.resp_anomaly = vec![Anomaly::BareLf];
     let container = Some(Container { id: "c".to_owned() });
     let process = (*event.process).clone();
     event.process = Shared::new(Process { container, start: Some(Time::default()), ..process });

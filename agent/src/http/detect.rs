@@ -7,7 +7,7 @@
 //! was joined late, as a gap before its first bytes says, is HTTP/2 if those begin with a chain
 //! of frames. Everything else is HTTP/1.x, until that codec finds that it is not.
 
-use super::message::Exchange;
+use super::{body::Wanted, message::Exchange};
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
@@ -44,6 +44,7 @@ impl Reason {
 #[derive(Default)]
 pub struct Codec {
     protocol: Protocol,
+    wanted: Wanted,
 }
 
 enum Protocol {
@@ -79,6 +80,12 @@ impl Codec {
         Self::default()
     }
 
+    /// As above; reads of bodies what is `wanted`.
+    #[must_use]
+    pub fn with(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,
@@ -91,7 +98,10 @@ impl Codec {
             Protocol::Unknown(opening) => match opening.take(direction, at, bytes) {
                 Told::Unsure => return,
                 Told::Http2 { used } => {
-                    self.start(Protocol::Http2(Box::new(http2::Connection::new())), out);
+                    self.start(
+                        Protocol::Http2(Box::new(http2::Connection::with(self.wanted))),
+                        out,
+                    );
                     bytes.get(used..).unwrap_or_default()
                 }
                 Told::NotHttp2 { used } => bytes.get(used..).unwrap_or_default(),
@@ -214,7 +224,7 @@ impl Codec {
         http2: impl FnOnce(&mut http2::Connection, &mut Vec<Exchange>),
     ) {
         if matches!(self.protocol, Protocol::Unknown(_)) {
-            self.start(Protocol::Http1(Box::new(http1::Connection::new())), out);
+            self.start(Protocol::Http1(Box::new(http1::Connection::with(self.wanted))), out);
         }
         let ending = match &mut self.protocol {
             Protocol::Unknown(_) | Protocol::Closed(_) => return,
@@ -362,7 +372,14 @@ mod tests {
     #[test]
     fn an_upgrade_ends_http() {
         let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        check(&[(Outbound, GET), (Inbound, switch), (Outbound, GET)], 1, Some("upgraded"));
+        check(&[(Outbound, GET), (Inbound, switch), (Outbound, GET)], 0, None);
+        let mut codec = Codec::new();
+        let mut out = Vec::new();
+        codec.feed(Outbound, Timestamp(1), GET, &mut out);
+        codec.feed(Inbound, Timestamp(2), switch, &mut out);
+        codec.feed(Outbound, Timestamp(3), GET, &mut out);
+        codec.finish(Timestamp(4), &mut out);
+        assert_eq!((out.len(), codec.reason()), (1, Some(Reason::Upgraded)));
     }
 
     #[test]

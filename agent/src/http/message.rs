@@ -7,6 +7,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::{
+    anomaly::{Anomalies, AnomalySet},
+    body::Content,
+};
 use crate::{clock::Timestamp, flow::chunk::Direction, names::named_enum};
 
 named_enum! {
@@ -162,10 +166,16 @@ pub struct Request {
     pub target: Zeroizing<String>,
     /// Protocol version.
     pub version: Version,
+    /// Length of the head as sent, in octets: in HTTP/1.x from the start line to the empty line,
+    /// in HTTP/2 the compressed header block.
+    pub head_bytes: u64,
     /// Header fields.
     pub fields: Fields,
-    /// Body bytes seen or known, after transfer coding is removed.
+    /// Body bytes seen or known, after transfer coding is removed; after an upgrade, what the new
+    /// protocol sent this way.
     pub body_bytes: u64,
+    /// What was read of the body.
+    pub content: Content,
     /// When the first byte of the head was captured.
     pub started: Timestamp,
     /// When the last byte of the message was captured.
@@ -199,12 +209,17 @@ pub struct Response {
     pub status: u16,
     /// Protocol version.
     pub version: Version,
+    /// Length of the head as sent, in octets, as above.
+    pub head_bytes: u64,
     /// Header fields.
     pub fields: Fields,
     /// Trailer fields (RFC 9110 §6.5).
     pub trailers: Fields,
-    /// Body bytes seen or known, after transfer coding is removed.
+    /// Body bytes seen or known, after transfer coding is removed; after an upgrade, what the new
+    /// protocol sent this way.
     pub body_bytes: u64,
+    /// What was read of the body.
+    pub content: Content,
     /// When the first byte of the head was captured.
     pub started: Timestamp,
     /// When the last byte of the message was captured.
@@ -232,11 +247,22 @@ pub struct Exchange {
     pub request: Option<Request>,
     /// The final response; `None` where none was captured.
     pub response: Option<Response>,
-    /// What is missing or odd. Empty means that the exchange was seen whole.
+    /// What is missing. Empty means that the exchange was seen whole.
     pub notes: Vec<Note>,
+    /// What is odd.
+    pub anomalies: Anomalies,
 }
 
-/// Why an exchange is less than whole, or not what it seems.
+impl Exchange {
+    /// An exchange of which nothing is known yet.
+    #[must_use]
+    pub const fn new(index: u64, role: Role) -> Self {
+        let anomalies = Anomalies { request: AnomalySet::NONE, response: AnomalySet::NONE };
+        Self { index, role, request: None, response: None, notes: Vec::new(), anomalies }
+    }
+}
+
+/// Why an exchange is less than whole, or ends otherwise than by its messages.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Note {
     /// Bytes of the request's head are missing: nothing may be said to be absent from it.
@@ -254,8 +280,6 @@ pub enum Note {
     ResponseBodyLost,
     /// The connection ended, or was given up, before the exchange did.
     Unfinished,
-    /// Framing that different parsers may read differently: see the codec's documentation.
-    AmbiguousFraming,
     /// The connection changed protocol with this exchange (101, or CONNECT).
     Upgraded,
 }
@@ -272,7 +296,6 @@ impl Note {
             Self::ResponseHeadersIncomplete => "response_headers_incomplete",
             Self::ResponseBodyLost => "response_body_lost",
             Self::Unfinished => "unfinished",
-            Self::AmbiguousFraming => "ambiguous_framing",
             Self::Upgraded => "upgraded",
         }
     }

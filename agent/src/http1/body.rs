@@ -1,9 +1,14 @@
 //! Where a body ends (RFC 9112 §6, §7), and how long it was once transfer coding is removed.
 //!
 //! In: what a head declares, then the bytes after it, or how many are missing. Out: when the
-//! message ends. Content is skipped, not looked at: only the framing of chunks is read.
+//! message ends. Only the framing of chunks is read; content is
+//! passed on.
 
-use crate::http::message::{Fields, Version};
+use super::framing::Coding;
+use crate::http::{
+    anomaly::{Anomaly, AnomalySet},
+    body::Content,
+};
 
 /// Longest chunk-size line in bytes, extensions included. Recipients must limit extensions
 /// (RFC 9112 §7.1.1); those in use are far shorter.
@@ -12,91 +17,6 @@ pub const MAX_CHUNK_LINE: u32 = 4 * 1024;
 /// Most bytes of a trailer section (RFC 9112 §7.1.2): trailers are skipped, so that the limit only
 /// keeps garbage from being read as one for ever.
 pub const MAX_TRAILERS: u32 = 64 * 1024;
-
-/// What a head's fields declare about the body (RFC 9112 §6.1, §6.2).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Coding {
-    /// Nothing.
-    Absent,
-    /// A valid `Content-Length`.
-    Length(u64),
-    /// A transfer coding that ends in `chunked`.
-    Chunked,
-    /// A transfer coding that does not.
-    NotChunked,
-    /// A `Content-Length` that is none, or several that differ.
-    Faulty,
-}
-
-impl Coding {
-    /// The declaration, and whether recipients may read it differently.
-    pub(super) fn declared(fields: &Fields, version: Version) -> (Self, bool) {
-        let length = Self::declared_length(fields);
-        let Some(coding) = Self::declared_coding(fields) else {
-            let has_identity = fields.first("transfer-encoding").is_some();
-            return (length, has_identity || length == Self::Faulty);
-        };
-        let chunked = elements(fields, "transfer-encoding").filter(|e| is_chunked(e)).count();
-        let ambiguous = length != Self::Absent
-            || version == Version::Http10
-            || coding == Self::NotChunked
-            || chunked > 1;
-        (coding, ambiguous)
-    }
-
-    fn declared_coding(fields: &Fields) -> Option<Self> {
-        let last = elements(fields, "transfer-encoding")
-            .filter(|element| !element.eq_ignore_ascii_case(b"identity"))
-            .last()?;
-        Some(if is_chunked(last) { Self::Chunked } else { Self::NotChunked })
-    }
-
-    fn declared_length(fields: &Fields) -> Self {
-        let join = |so_far, element: &[u8]| match (so_far, number(element)) {
-            (Self::Absent, Some(length)) => Self::Length(length),
-            (Self::Length(known), Some(length)) if known == length => so_far,
-            _ => Self::Faulty,
-        };
-        fields
-            .all("content-length")
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .map(trim_blanks)
-            .fold(Self::Absent, join)
-    }
-}
-
-/// Elements of a list field (RFC 9110 §5.6.1), the empty ones left out.
-fn elements<'a>(fields: &'a Fields, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    fields
-        .all(name)
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .map(trim_blanks)
-        .filter(|element| !element.is_empty())
-}
-
-/// Without the whitespace that RFC 9110 §5.6.3 allows around an element, and no other: a coding
-/// after a form feed is an attempt to be read in two ways.
-fn trim_blanks(mut element: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = element {
-        element = rest;
-    }
-    element
-}
-
-const fn is_chunked(element: &[u8]) -> bool {
-    element.eq_ignore_ascii_case(b"chunked")
-}
-
-/// `1*DIGIT`, without the sign that `str::parse` would accept.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| byte.wrapping_sub(b'0'))?;
-        sum.checked_mul(10)?.checked_add(u64::from(digit))
-    })
-}
 
 /// How far a body has been read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,9 +35,11 @@ pub(super) struct Body {
     state: State,
     /// Bytes of content so far, known gaps included.
     len: u64,
+    /// Bytes on the wire so far, known gaps and the framing of chunks included.
+    wire_len: u64,
     /// Bytes of the chunk-size line or trailer section so far.
     line: u32,
-    ambiguous: bool,
+    anomalies: AnomalySet,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +60,8 @@ enum Chunk {
     Size,
     /// Further digits, or the end of the size.
     Digits { size: u64 },
+    /// A chunk extension, or the end of the line, after whitespace.
+    Blank { size: u64 },
     /// The end of chunk extensions.
     Extension { size: u64 },
     /// LF of a chunk-size line.
@@ -156,6 +80,24 @@ enum Chunk {
     TrailerLf,
     /// LF of the last line.
     LastLf,
+}
+
+impl Chunk {
+    /// What it is called if the body cannot be followed from here.
+    const fn breach(self) -> AnomalySet {
+        let mut anomalies = AnomalySet::NONE;
+        anomalies.add(match self {
+            Self::Size | Self::Digits { .. } => Anomaly::BadChunkSize,
+            Self::Blank { .. } | Self::Extension { .. } | Self::SizeLf { .. } => {
+                Anomaly::BadChunkExtension
+            }
+            Self::Data { .. } | Self::DataCr | Self::DataLf => Anomaly::BadChunkData,
+            // A trailer section that is too long is not odd, only not read.
+            Self::Trailer | Self::TrailerField => return anomalies,
+            Self::TrailerLf | Self::LastLf => Anomaly::BareCr,
+        });
+        anomalies
+    }
 }
 
 impl Body {
@@ -184,7 +126,7 @@ impl Body {
     }
 
     const fn new(state: State) -> Self {
-        Self { state, len: 0, line: 0, ambiguous: false }
+        Self { state, len: 0, wire_len: 0, line: 0, anomalies: AnomalySet::NONE }
     }
 
     /// Bytes of content so far.
@@ -192,9 +134,14 @@ impl Body {
         self.len
     }
 
-    /// Whether the chunks seen so far may be read in different ways.
-    pub(super) const fn is_ambiguous(&self) -> bool {
-        self.ambiguous
+    /// Bytes on the wire so far: content, and the framing of chunks.
+    pub(super) const fn wire_len(&self) -> u64 {
+        self.wire_len
+    }
+
+    /// What is odd about the chunks seen so far.
+    pub(super) const fn anomalies(&self) -> AnomalySet {
+        self.anomalies
     }
 
     /// Whether the close of the connection completes the body.
@@ -210,9 +157,10 @@ impl Body {
         }
     }
 
-    /// Takes the bytes at the start of `bytes` that belong to the message: how many. Stops before
+    /// Takes the bytes at the start of `bytes` that belong to the message: how many; what is
+    /// content goes to `content`. Stops before
     /// a byte that breaks the framing.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn advance(&mut self, bytes: &[u8], content: &mut Content) -> usize {
         let mut used = 0_usize;
         while let Some((byte, rest)) = bytes.get(used..).and_then(<[u8]>::split_first) {
             let available = rest.len().saturating_add(1);
@@ -222,10 +170,16 @@ impl Body {
                     self.state = self.step(chunk, *byte);
                     usize::from(!matches!(self.state, State::Broken))
                 }
-                _ => self.take_content(available),
+                _ => {
+                    let taken = self.take_content(available);
+                    let end = used.saturating_add(taken);
+                    content.take(bytes.get(used..end).unwrap_or_default());
+                    taken
+                }
             };
             used = used.saturating_add(step);
         }
+        self.wire_len = self.wire_len.saturating_add(used as u64);
         used
     }
 
@@ -246,6 +200,7 @@ impl Body {
             State::Chunked(_) | State::End | State::Broken => false,
         };
         if fits {
+            self.wire_len = self.wire_len.saturating_add(len);
             self.count_content(len);
         }
         fits
@@ -279,20 +234,29 @@ impl Body {
     fn step(&mut self, chunk: Chunk, byte: u8) -> State {
         let next = match (chunk, byte) {
             (Chunk::Size, _) => digit(0, byte),
-            (Chunk::Digits { size }, b';' | b' ' | b'\t') => Some(Chunk::Extension { size }),
-            (Chunk::Digits { size } | Chunk::Extension { size }, b'\r') => {
+            (Chunk::Digits { size }, b' ' | b'\t') => Some(Chunk::Blank { size }),
+            (Chunk::Digits { size } | Chunk::Blank { size }, b';') => {
+                self.anomalies.add(Anomaly::ChunkExtension);
+                Some(Chunk::Extension { size })
+            }
+            (Chunk::Digits { size } | Chunk::Blank { size } | Chunk::Extension { size }, b'\r') => {
                 Some(Chunk::SizeLf { size })
             }
-            (Chunk::Digits { size } | Chunk::Extension { size }, b'\n') => {
-                self.ambiguous = true;
+            (Chunk::Digits { size } | Chunk::Blank { size } | Chunk::Extension { size }, b'\n') => {
+                self.anomalies.add(Anomaly::ChunkBareLf);
                 return self.start_of_data(size);
             }
             (Chunk::Digits { size }, _) => digit(size, byte),
+            (Chunk::Blank { size }, b' ' | b'\t') => Some(Chunk::Blank { size }),
+            (Chunk::Blank { size }, _) => {
+                self.anomalies.add(Anomaly::BadChunkExtension);
+                Some(Chunk::Extension { size })
+            }
             (Chunk::Extension { size }, _) => Some(Chunk::Extension { size }),
             (Chunk::SizeLf { size }, b'\n') => return self.start_of_data(size),
             (Chunk::DataCr, b'\r') => Some(Chunk::DataLf),
             (Chunk::DataCr, b'\n') => {
-                self.ambiguous = true;
+                self.anomalies.add(Anomaly::ChunkBareLf);
                 return State::Chunked(Chunk::Size);
             }
             (Chunk::DataLf, b'\n') => return self.start_of_size(),
@@ -300,12 +264,12 @@ impl Body {
             (Chunk::TrailerField | Chunk::TrailerLf, b'\r') => Some(Chunk::TrailerLf),
             (Chunk::TrailerLf, b'\n') => Some(Chunk::Trailer),
             (Chunk::TrailerField, b'\n') => {
-                self.ambiguous = true;
+                self.anomalies.add(Anomaly::ChunkBareLf);
                 Some(Chunk::Trailer)
             }
             (Chunk::LastLf, b'\n') => return State::End,
             (Chunk::Trailer, b'\n') => {
-                self.ambiguous = true;
+                self.anomalies.add(Anomaly::ChunkBareLf);
                 return State::End;
             }
             (Chunk::Trailer | Chunk::TrailerField | Chunk::TrailerLf, _) => {
@@ -314,7 +278,13 @@ impl Body {
             (Chunk::SizeLf { .. } | Chunk::DataCr | Chunk::DataLf | Chunk::LastLf, _) => None,
             (Chunk::Data { .. }, _) => Some(chunk),
         };
-        next.filter(|next| self.is_within_limit(*next)).map_or(State::Broken, State::Chunked)
+        match next.filter(|next| self.is_within_limit(*next)) {
+            Some(next) => State::Chunked(next),
+            None => {
+                self.anomalies.add_all(chunk.breach());
+                State::Broken
+            }
+        }
     }
 
     /// Counts a byte of the line that `next` is in.

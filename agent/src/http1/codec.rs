@@ -5,27 +5,25 @@
 
 use super::{
     body::{Body, Progress},
+    counts::Counts,
+    half::{Half, Reading, Refusal},
     head::{Head, Kind, Parsed, Unreadable},
     pair::{MAX_PIPELINE_BYTES, Pairs, Slot},
-    scan::{Flaw, Found, MAX_HEAD, Scanner},
+    scan::{Flaw, Found, MAX_HEAD},
 };
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Exchange, Note, Request, Response},
+    http::{
+        body::{Content, Wanted, sample::SAMPLE_MAX},
+        message::{Exchange, Note, Request, Response},
+    },
 };
 
-/// Most bytes of one direction that are searched for a first head. A connection joined in the
-/// middle of a large download stays unknown that long; one without HTTP is not searched for ever.
-pub const MAX_RESYNC: u64 = 1024 * 1024;
-
 /// Most bytes that [`Connection::buffered`] reports: a head under way in each direction, what the
-/// pipeline may hold, and beyond that the last request let in, one not let in, and a response.
-pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + MAX_PIPELINE_BYTES;
-
-/// First bytes of a direction by which binary protocols are told from text that was joined in the
-/// middle: 64 random bytes are free of control characters once in a few thousand times.
-const SNIFFED: u64 = 64;
+/// pipeline may hold, and beyond that the last request let in, one not let in, and a response, with
+/// what is read of their bodies.
+pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + 4 * SAMPLE_MAX + MAX_PIPELINE_BYTES;
 
 /// HTTP/1.x on one connection.
 #[derive(Default)]
@@ -38,7 +36,10 @@ pub struct Connection {
     is_http: bool,
     pairs: Pairs,
     counts: Counts,
+    /// The exchange that ended HTTP here, by its index: what comes now is counted for it.
+    tunnel: Option<u64>,
     ending: Option<Ending>,
+    wanted: Wanted,
 }
 
 /// Why no more exchanges will come.
@@ -52,53 +53,6 @@ pub enum Ending {
     Finished,
 }
 
-/// How often each limit was hit, and what else keeps exchanges from being whole.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Heads longer than [`MAX_HEAD`].
-    pub head_too_long: u64,
-    /// Heads with more fields than [`MAX_FIELDS`](super::MAX_FIELDS).
-    pub too_many_fields: u64,
-    /// Heads that could not be read.
-    pub head_unreadable: u64,
-    /// Bodies whose framing was unusable, or whose chunk-size lines or trailers were longer than
-    /// [`MAX_CHUNK_LINE`](super::MAX_CHUNK_LINE) or [`MAX_TRAILERS`](super::MAX_TRAILERS).
-    pub body_unframed: u64,
-    /// Requests beyond [`MAX_PIPELINE`](super::MAX_PIPELINE) or [`MAX_PIPELINE_BYTES`].
-    pub pipeline_overflow: u64,
-    /// Losses of unknown extent, after each of which the next message start was sought.
-    pub resyncs: u64,
-    /// Whether (1) [`MAX_RESYNC`] bytes passed without a head.
-    pub resync_given_up: u64,
-    /// Whether (1) a connection both pipelined and lost bytes, so that it is not paired any more.
-    pub pairing_given_up: u64,
-}
-
-/// One direction.
-#[derive(Default)]
-struct Half {
-    scanner: Scanner,
-    /// The body under way.
-    reading: Option<Reading>,
-    /// Index of the request whose head is under way.
-    opened: Option<u64>,
-    /// Bytes searched before the connection's first head.
-    searched: u64,
-    /// Bytes are known to be missing.
-    has_gap: bool,
-    has_ended: bool,
-}
-
-/// A message whose body is under way.
-struct Reading {
-    kind: Kind,
-    /// Index of its exchange.
-    index: u64,
-    body: Body,
-    /// When its last byte so far came.
-    ended: Timestamp,
-}
-
 impl Connection {
     /// A connection of which nothing is known. If its start was not captured, say so by a
     /// [`gap`](Self::gap) before the first bytes of each direction: otherwise a direction that
@@ -106,6 +60,12 @@ impl Connection {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As above; reads of bodies what is `wanted`.
+    #[must_use]
+    pub fn with(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
     }
 
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
@@ -121,10 +81,13 @@ impl Connection {
         }
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_done() {
+            if self.tunnel.is_some() {
+                return self.carry(direction, at, rest.len() as u64, false);
+            }
             let used = match &mut self.half(direction).reading {
                 Some(reading) => {
                     reading.ended = at;
-                    let used = reading.body.advance(rest);
+                    let used = reading.body.advance(rest, &mut reading.content);
                     self.after_body(direction, out);
                     used
                 }
@@ -169,12 +132,16 @@ impl Connection {
         if len == 0 || self.is_done() || self.half(direction).has_ended {
             return;
         }
+        if self.tunnel.is_some() {
+            return self.carry(direction, at, len, true);
+        }
         let half = self.half(direction);
         half.has_gap = true;
         if let Some(reading) = &mut half.reading
             && reading.body.skip(len)
         {
             reading.ended = at;
+            reading.content.lose(len);
             let (kind, index) = (reading.kind, reading.index);
             self.note(index, kind.body_lost());
             self.after_body(direction, out);
@@ -190,13 +157,17 @@ impl Connection {
             return;
         }
         self.close(direction);
+        if self.tunnel.is_some() && self.inbound.has_ended && self.outbound.has_ended {
+            self.wind_up(Ending::Upgraded, out);
+        }
         self.pairs.settle(out);
     }
 
     /// The connection is gone: reports what is under way, unfinished.
     pub fn finish(&mut self, _at: Timestamp, out: &mut Vec<Exchange>) {
         if !self.is_done() {
-            self.wind_up(Ending::Finished, out);
+            let is_tunnel = self.tunnel.is_some();
+            self.wind_up(if is_tunnel { Ending::Upgraded } else { Ending::Finished }, out);
         }
     }
 
@@ -219,6 +190,8 @@ impl Connection {
             .scanner
             .held()
             .saturating_add(self.outbound.scanner.held())
+            .saturating_add(self.inbound.read())
+            .saturating_add(self.outbound.read())
             .saturating_add(self.pairs.head_bytes())
     }
 
@@ -272,6 +245,7 @@ impl Connection {
                     self.announce(direction, kind);
                 }
                 self.counts.add(flaw);
+                self.add_flaw(direction, flaw);
                 self.lose(direction, out);
             }
             Found::Head(Head::Request(request)) => self.request(direction, at, request, out),
@@ -283,6 +257,16 @@ impl Connection {
             }
         }
         used
+    }
+
+    /// What is odd about a request's head that cannot be read.
+    fn add_flaw(&mut self, direction: Direction, flaw: Flaw) {
+        if let Flaw::Unreadable(Unreadable::Syntax(anomalies)) = flaw
+            && let Some(index) = self.half(direction).opened
+            && let Some(slot) = self.pairs.slot(index)
+        {
+            slot.add_anomalies(Kind::Request, anomalies);
+        }
     }
 
     /// A message of this kind has started: fixes the role, and opens a request's exchange.
@@ -309,14 +293,17 @@ impl Connection {
         self.is_http = true;
         self.announce(direction, Kind::Request);
         let Some(index) = self.half(direction).opened.take() else { return };
-        let Parsed { message, coding, ambiguous, len } = request;
+        let Parsed { message, framing, len } = request;
+        let content = self.wanted.of_request(&message.target, &message.fields);
         if let Some(slot) = self.pairs.slot(index) {
             slot.exchange.request = Some(message);
-            slot.add_head(len, ambiguous);
+            slot.add_head(len);
+            slot.add_anomalies(Kind::Request, framing.anomalies);
         }
-        let body = Body::of_request(coding);
+        let body = Body::of_request(framing.coding);
+        let rival = framing.rival;
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Request, index, body, ended: at });
+            Some(Reading { kind: Kind::Request, index, body, rival, content, ended: at });
         self.after_body(direction, out);
     }
 
@@ -329,46 +316,69 @@ impl Connection {
     ) {
         self.is_http = true;
         self.announce(direction, Kind::Response);
-        let Parsed { message, coding, ambiguous, len } = response;
+        let Parsed { message, framing, len } = response;
         let status = message.status;
         if status < 200 && status != 101 {
             return;
         }
         let index = self.pairs.answer(Kind::Response.role(direction), &mut self.counts);
         let Some(slot) = self.pairs.slot(index) else { return };
+        let asked = slot.exchange.request.as_ref();
+        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
+        let content = self.wanted.of_response(is_sampled, &message.fields);
         slot.exchange.response = Some(message);
-        slot.add_head(len, ambiguous);
+        slot.add_head(len);
+        slot.add_anomalies(Kind::Response, framing.anomalies);
         let method = slot.exchange.request.as_ref().map(|request| request.method.as_str());
         if status == 101 || (method == Some("CONNECT") && status < 300) {
-            return self.upgrade(index, direction, at, out);
+            return self.upgrade(index, direction, at);
         }
-        let body = Body::of_response(coding, status, method);
+        let body = Body::of_response(framing.coding, status, method);
+        let rival = framing.rival.filter(|_| body.progress() == Progress::More);
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Response, index, body, ended: at });
+            Some(Reading { kind: Kind::Response, index, body, rival, content, ended: at });
         self.after_body(direction, out);
     }
 
-    /// The response with `index` ends HTTP on this connection.
-    fn upgrade(
-        &mut self,
-        index: u64,
-        direction: Direction,
-        at: Timestamp,
-        out: &mut Vec<Exchange>,
-    ) {
+    /// The response with `index` ends HTTP on this connection: what follows is not read.
+    fn upgrade(&mut self, index: u64, direction: Direction, at: Timestamp) {
         self.complete(direction.reverse());
+        self.half(direction.reverse()).scanner.expect();
         if let Some(slot) = self.pairs.slot(index) {
-            slot.request_done = true;
-            slot.close(Kind::Response, at, 0);
             slot.note(Note::Upgraded);
+            // From here on, bodies are what the other protocol says.
+            for kind in [Kind::Request, Kind::Response] {
+                slot.close(kind, at, 0, Content::Counted);
+            }
+            slot.response_done = false;
         }
-        self.wind_up(Ending::Upgraded, out);
+        self.tunnel = Some(index);
+    }
+
+    /// Counts what another protocol says in `direction`.
+    fn carry(&mut self, direction: Direction, at: Timestamp, len: u64, is_lost: bool) {
+        let kind = self.kind(direction);
+        let Some((index, kind)) = self.tunnel.zip(kind) else { return };
+        let Some(slot) = self.pairs.slot(index) else { return };
+        if is_lost {
+            slot.note(kind.body_lost());
+        }
+        slot.carry(kind, at, len);
+    }
+
+    /// Ends the exchange whose upgrade ended HTTP: its connection has ended.
+    fn end_tunnel(&mut self) {
+        if let Some(index) = self.tunnel
+            && let Some(slot) = self.pairs.slot(index)
+        {
+            slot.response_done = true;
+        }
     }
 
     /// Ends the message under way if its body has ended, or cannot be followed any further.
     fn after_body(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
         let half = self.half(direction);
-        let Some(Reading { index, body, .. }) = &half.reading else { return };
+        let Some(Reading { body, .. }) = &half.reading else { return };
         match body.progress() {
             Progress::More => {}
             Progress::End => {
@@ -376,10 +386,8 @@ impl Connection {
                 self.pairs.settle(out);
             }
             Progress::Broken => {
-                let index = *index;
                 half.scanner.seek();
                 self.counts.body_unframed = self.counts.body_unframed.saturating_add(1);
-                self.note(index, Note::AmbiguousFraming);
                 self.lose(direction, out);
             }
         }
@@ -399,14 +407,10 @@ impl Connection {
 
     /// Ends the message under way with what there is of it.
     fn complete(&mut self, direction: Direction) {
-        let Some(Reading { kind, index, body, ended }) = self.half(direction).reading.take() else {
-            return;
-        };
-        if let Some(slot) = self.pairs.slot(index) {
-            slot.close(kind, ended, body.len());
-            if body.is_ambiguous() {
-                slot.note(Note::AmbiguousFraming);
-            }
+        let Some(reading) = self.half(direction).reading.take() else { return };
+        if let Some(slot) = self.pairs.slot(reading.index) {
+            slot.add_anomalies(reading.kind, reading.anomalies());
+            slot.close(reading.kind, reading.ended, reading.body.len(), reading.content);
         }
     }
 
@@ -440,6 +444,7 @@ impl Connection {
 
     /// Ends everything.
     fn wind_up(&mut self, ending: Ending, out: &mut Vec<Exchange>) {
+        self.end_tunnel();
         self.close(Direction::Inbound);
         self.close(Direction::Outbound);
         self.pairs.abandon();
@@ -451,50 +456,5 @@ impl Connection {
         if let Some(slot) = self.pairs.slot(index) {
             slot.note(note);
         }
-    }
-}
-
-/// Why a connection without a head is not searched any further.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Refusal {
-    /// Its first bytes are binary.
-    Binary,
-    /// [`MAX_RESYNC`] bytes were searched.
-    TooFar,
-}
-
-impl Half {
-    /// As much of `bytes` as may still be searched for a first head.
-    fn within_search<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let left = usize::try_from(MAX_RESYNC.saturating_sub(self.searched)).unwrap_or(usize::MAX);
-        bytes.get(..left).unwrap_or(bytes)
-    }
-
-    /// Accounts for bytes that were searched.
-    fn search(&mut self, bytes: &[u8]) -> Option<Refusal> {
-        let sniffed = usize::try_from(SNIFFED.saturating_sub(self.searched)).unwrap_or(0);
-        self.searched = self.searched.saturating_add(bytes.len() as u64);
-        if !self.has_gap && bytes.iter().take(sniffed).any(|byte| is_binary(*byte)) {
-            return Some(Refusal::Binary);
-        }
-        (self.searched >= MAX_RESYNC).then_some(Refusal::TooFar)
-    }
-}
-
-/// Control characters that text does not have.
-const fn is_binary(byte: u8) -> bool {
-    byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n')
-}
-
-impl Counts {
-    const fn add(&mut self, flaw: Flaw) {
-        let count = match flaw {
-            // No head was begun: the resync that follows is all there is to count.
-            Flaw::NotAStart => return,
-            Flaw::TooLong => &mut self.head_too_long,
-            Flaw::Unreadable(Unreadable::TooManyFields) => &mut self.too_many_fields,
-            Flaw::Unreadable(Unreadable::Syntax) => &mut self.head_unreadable,
-        };
-        *count = count.saturating_add(1);
     }
 }

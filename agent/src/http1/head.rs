@@ -10,11 +10,15 @@ use httparse::ParserConfig;
 use memchr::{memmem, memrchr};
 use zeroize::Zeroizing;
 
-use super::body::Coding;
+use super::{framing::Framing, lenience};
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Fields, Note, Request, Response, Role, Version},
+    http::{
+        anomaly::{Anomaly, AnomalySet},
+        body::Content,
+        message::{Fields, Note, Request, Response, Role, Version},
+    },
 };
 
 /// Most fields of a head. Servers stop at 100 or so; twice that leaves room for proxies.
@@ -68,9 +72,7 @@ pub(super) enum Head {
 /// A message whose body is still to come.
 pub(super) struct Parsed<M> {
     pub(super) message: M,
-    pub(super) coding: Coding,
-    /// Recipients may read the head, or the framing that it declares, differently.
-    pub(super) ambiguous: bool,
+    pub(super) framing: Framing,
     /// Length of the head in bytes.
     pub(super) len: usize,
 }
@@ -78,7 +80,8 @@ pub(super) struct Parsed<M> {
 /// Why a head cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Unreadable {
-    Syntax,
+    /// With what is odd about it.
+    Syntax(AnomalySet),
     TooManyFields,
 }
 
@@ -157,7 +160,7 @@ fn is_status(rest: &[u8]) -> bool {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -190,10 +193,15 @@ pub(super) fn read(
     started: Timestamp,
     bare_lf: bool,
 ) -> Result<Head, Unreadable> {
+    let mut oddities = AnomalySet::NONE;
+    oddities.add_if(bare_lf, Anomaly::BareLf);
     match parse(&ParserConfig::default(), kind, head, started) {
-        Ok(head) if bare_lf => Ok(head.marked_ambiguous()),
-        Err(Unreadable::Syntax) => read_leniently(kind, &repaired(head), started),
-        result => result,
+        Ok(head) => Ok(head.with(oddities)),
+        Err(Unreadable::Syntax(_)) => {
+            oddities.add_all(lenience::oddities(kind, head));
+            read_leniently(kind, &lenience::repaired(head), started, oddities)
+        }
+        Err(Unreadable::TooManyFields) => Err(Unreadable::TooManyFields),
     }
 }
 
@@ -211,36 +219,34 @@ pub(super) fn read_certain(kind: Kind, head: &[u8], started: Timestamp) -> Optio
     }
 }
 
-fn read_leniently(kind: Kind, head: &[u8], started: Timestamp) -> Result<Head, Unreadable> {
-    let mut read = parse(&lenient(), kind, head, started)?.marked_ambiguous();
-    let (fields, coding) = match &mut read {
-        Head::Request(parsed) => (&parsed.message.fields, &mut parsed.coding),
-        Head::Response(parsed) => (&parsed.message.fields, &mut parsed.coding),
+fn read_leniently(
+    kind: Kind,
+    head: &[u8],
+    started: Timestamp,
+    oddities: AnomalySet,
+) -> Result<Head, Unreadable> {
+    let mut read = match parse(&lenient(), kind, head, started) {
+        Ok(read) => read.with(oddities),
+        Err(Unreadable::Syntax(_)) => return Err(Unreadable::Syntax(oddities)),
+        Err(Unreadable::TooManyFields) => return Err(Unreadable::TooManyFields),
     };
-    if misses_framing(head, fields) {
-        *coding = Coding::Faulty;
+    let (fields, framing) = match &mut read {
+        Head::Request(parsed) => (&parsed.message.fields, &mut parsed.framing),
+        Head::Response(parsed) => (&parsed.message.fields, &mut parsed.framing),
+    };
+    let missed = lenience::missed_framing(head, fields);
+    if !missed.is_empty() {
+        framing.spoil();
+        framing.anomalies.add_all(missed);
     }
     Ok(read)
 }
 
-/// Whether a line that declares the body's framing was left out of `fields`: a recipient that
-/// did read it would end the message elsewhere.
-fn misses_framing(head: &[u8], fields: &Fields) -> bool {
-    ["content-length", "transfer-encoding"].into_iter().any(|name| {
-        let declares = |line: &&[u8]| {
-            let start = line.trim_ascii_start().get(..name.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-        };
-        let lines = head.split(|byte| *byte == b'\n').filter(declares).count();
-        lines > fields.all(name).count()
-    })
-}
-
 impl Head {
-    fn marked_ambiguous(mut self) -> Self {
+    fn with(mut self, oddities: AnomalySet) -> Self {
         match &mut self {
-            Self::Request(parsed) => parsed.ambiguous = true,
-            Self::Response(parsed) => parsed.ambiguous = true,
+            Self::Request(parsed) => parsed.framing.anomalies.add_all(oddities),
+            Self::Response(parsed) => parsed.framing.anomalies.add_all(oddities),
         }
         self
     }
@@ -277,14 +283,14 @@ fn parse(
             response(&raw, head, started).map(Head::Response)
         }
     }
-    .ok_or(Unreadable::Syntax)
+    .ok_or(Unreadable::Syntax(AnomalySet::NONE))
 }
 
 fn complete(status: httparse::Result<usize>) -> Result<(), Unreadable> {
     match status {
         Ok(httparse::Status::Complete(_)) => Ok(()),
         Err(httparse::Error::TooManyHeaders) => Err(Unreadable::TooManyFields),
-        Ok(httparse::Status::Partial) | Err(_) => Err(Unreadable::Syntax),
+        Ok(httparse::Status::Partial) | Err(_) => Err(Unreadable::Syntax(AnomalySet::NONE)),
     }
 }
 
@@ -295,17 +301,20 @@ fn request(
 ) -> Option<Parsed<Request>> {
     let version = version(raw.version?)?;
     let fields = fields(raw.headers);
-    let (coding, ambiguous) = Coding::declared(&fields, version);
+    let target = raw.path?;
+    let framing = Framing::declared(&fields, version, Some(target));
     let message = Request {
         method: raw.method?.to_owned(),
-        target: Zeroizing::new(raw.path?.to_owned()),
+        target: Zeroizing::new(target.to_owned()),
         version,
+        head_bytes: head.len() as u64,
         fields,
         body_bytes: 0,
+        content: Content::Counted,
         started,
         ended: started,
     };
-    Some(Parsed { message, coding, ambiguous, len: head.len() })
+    Some(Parsed { message, framing, len: head.len() })
 }
 
 fn response(
@@ -315,17 +324,19 @@ fn response(
 ) -> Option<Parsed<Response>> {
     let version = version(raw.version?)?;
     let fields = fields(raw.headers);
-    let (coding, ambiguous) = Coding::declared(&fields, version);
+    let framing = Framing::declared(&fields, version, None);
     let message = Response {
         status: raw.code?,
         version,
+        head_bytes: head.len() as u64,
         fields,
         trailers: Fields::default(),
         body_bytes: 0,
+        content: Content::Counted,
         started,
         ended: started,
     };
-    Some(Parsed { message, coding, ambiguous, len: head.len() })
+    Some(Parsed { message, framing, len: head.len() })
 }
 
 const fn version(minor: u8) -> Option<Version> {
@@ -345,46 +356,6 @@ fn fields(raw: &[httparse::Header<'_>]) -> Fields {
         fields.push(field.name.as_bytes(), field.value);
     }
     fields
-}
-
-/// A copy in which whitespace before a colon is dropped, and bare CRs and line folds are spaces
-/// (RFC 9112 §2.2, §5.1, §5.2). A fold right after the start line stays: it is no field's.
-fn repaired(head: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut copy = Zeroizing::new(Vec::with_capacity(head.len().saturating_add(1)));
-    for (number, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let (content, line_end) = split_line_end(line);
-        let is_fold = number > 1 && matches!(content.first(), Some(b' ' | b'\t'));
-        if is_fold {
-            let previous_end = copy.iter_mut().rev().take_while(|byte| is_line_end(**byte));
-            previous_end.for_each(|byte| *byte = b' ');
-        }
-        let mut parts = content.splitn(2, |byte| *byte == b':');
-        let name = parts.next().unwrap_or_default();
-        let value = parts.next();
-        let is_field = number > 0 && !is_fold && value.is_some();
-        let name = if is_field { name.trim_ascii_end() } else { name };
-        extend_without_cr(&mut copy, name);
-        if let Some(value) = value {
-            copy.push(b':');
-            extend_without_cr(&mut copy, value);
-        }
-        copy.extend_from_slice(line_end);
-    }
-    copy
-}
-
-fn split_line_end(line: &[u8]) -> (&[u8], &[u8]) {
-    if let Some(content) = line.strip_suffix(b"\r\n") {
-        (content, b"\r\n")
-    } else if let Some(content) = line.strip_suffix(b"\n") {
-        (content, b"\n")
-    } else {
-        (line, b"")
-    }
-}
-
-fn extend_without_cr(copy: &mut Vec<u8>, bytes: &[u8]) {
-    copy.extend(bytes.iter().map(|byte| if *byte == b'\r' { b' ' } else { *byte }));
 }
 
 /// CR or LF.

@@ -16,10 +16,13 @@
 //! - A response stands beside a request only if it answers that request: exactly where nothing of
 //!   unknown extent was lost, and otherwise as long as the peers do not pipeline. On a connection
 //!   that was seen to do both, pairing is given up.
-//! - Bodies are counted, never stored; what is held stays below [`MAX_BUFFERED`].
+//! - Bodies are counted; of those that are [wanted](crate::http::body::Wanted) the first bytes are
+//!   kept. What is held stays below [`MAX_BUFFERED`].
+//! - After an upgrade nothing is read: bytes are counted until the connection ends, and then the
+//!   exchange is reported.
 //!
-//! Framing that recipients read differently (RFC 9112 §11.2) is noted as
-//! [`AmbiguousFraming`](crate::http::message::Note::AmbiguousFraming) and then read as follows:
+//! What recipients read differently (RFC 9112 §11.2) is an [`Anomaly`] of the exchange, and is then
+//! read as follows:
 //!
 //! | what was sent | how it is read |
 //! |---|---|
@@ -35,17 +38,24 @@
 //! Unusable framing ends the message as if its body were lost.
 //!
 //! [`Exchange`]: crate::http::message::Exchange
+//! [`Anomaly`]: crate::http::anomaly::Anomaly
 
 mod body;
 mod codec;
+mod counts;
+mod framing;
+mod half;
 mod head;
+mod lenience;
 mod pair;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use body::{MAX_CHUNK_LINE, MAX_TRAILERS};
-pub use codec::{Connection, Counts, Ending, MAX_BUFFERED, MAX_RESYNC};
+pub use codec::{Connection, Ending, MAX_BUFFERED};
+pub use counts::Counts;
+pub use half::MAX_RESYNC;
 pub use head::{MAX_FIELDS, MAX_METHOD};
 pub use pair::{MAX_PIPELINE, MAX_PIPELINE_BYTES};
 pub use scan::MAX_HEAD;

@@ -14,10 +14,14 @@
 
 use std::collections::VecDeque;
 
-use super::{codec::Counts, head::Kind};
+use super::{counts::Counts, head::Kind};
 use crate::{
     clock::Timestamp,
-    http::message::{Exchange, Note, Request, Response, Role},
+    http::{
+        anomaly::AnomalySet,
+        body::Content,
+        message::{Exchange, Note, Request, Response, Role},
+    },
 };
 
 /// Most requests that wait for a response. Clients that pipeline send a handful; what is sent
@@ -49,7 +53,7 @@ pub(super) struct Slot {
     pub(super) exchange: Exchange,
     pub(super) request_done: bool,
     pub(super) response_done: bool,
-    /// Bytes of its heads.
+    /// Bytes of its heads, and of what was read of its bodies.
     pub(super) head_bytes: usize,
 }
 
@@ -62,34 +66,54 @@ impl Slot {
     }
 
     /// Accounts for a head of `len` bytes.
-    pub(super) fn add_head(&mut self, len: usize, ambiguous: bool) {
+    pub(super) const fn add_head(&mut self, len: usize) {
         self.head_bytes = self.head_bytes.saturating_add(len);
-        if ambiguous {
-            self.note(Note::AmbiguousFraming);
+    }
+
+    /// Adds what is odd about the message of this kind.
+    pub(super) const fn add_anomalies(&mut self, kind: Kind, anomalies: AnomalySet) {
+        match kind {
+            Kind::Request => self.exchange.anomalies.request.add_all(anomalies),
+            Kind::Response => self.exchange.anomalies.response.add_all(anomalies),
         }
     }
 
     /// Ends the side that `kind` names: the last byte of its message came at `ended`, its body
     /// had `body_bytes`.
-    pub(super) fn close(&mut self, kind: Kind, ended: Timestamp, body_bytes: u64) {
+    pub(super) fn close(&mut self, kind: Kind, ended: Timestamp, body_bytes: u64, read: Content) {
+        self.head_bytes = self.head_bytes.saturating_add(read.size());
         match kind {
             Kind::Request => {
                 self.request_done = true;
-                if let Some(Request { ended: end, body_bytes: len, .. }) =
+                if let Some(Request { ended: end, body_bytes: len, content, .. }) =
                     &mut self.exchange.request
                 {
-                    (*end, *len) = (ended, body_bytes);
+                    (*end, *len, *content) = (ended, body_bytes, read);
                 }
             }
             Kind::Response => {
                 self.response_done = true;
-                if let Some(Response { ended: end, body_bytes: len, .. }) =
+                if let Some(Response { ended: end, body_bytes: len, content, .. }) =
                     &mut self.exchange.response
                 {
-                    (*end, *len) = (ended, body_bytes);
+                    (*end, *len, *content) = (ended, body_bytes, read);
                 }
             }
         }
+    }
+
+    /// Adds `len` bytes, which came until `at`, to what follows an upgrade.
+    pub(super) const fn carry(&mut self, kind: Kind, at: Timestamp, len: u64) {
+        let (ended, carried) = match (kind, &mut self.exchange) {
+            (Kind::Request, Exchange { request: Some(it), .. }) => {
+                (&mut it.ended, &mut it.body_bytes)
+            }
+            (Kind::Response, Exchange { response: Some(it), .. }) => {
+                (&mut it.ended, &mut it.body_bytes)
+            }
+            _ => return,
+        };
+        (*ended, *carried) = (at, carried.saturating_add(len));
     }
 
     const fn is_waiting(&self) -> bool {
@@ -208,7 +232,7 @@ impl Pairs {
         let index = self.next_index;
         self.next_index = index.saturating_add(1);
         Slot {
-            exchange: Exchange { index, role, request: None, response: None, notes: Vec::new() },
+            exchange: Exchange::new(index, role),
             request_done: false,
             response_done: false,
             head_bytes: 0,

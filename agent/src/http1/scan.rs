@@ -59,6 +59,10 @@ struct Candidate {
 }
 
 /// What a scanner found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "passed up at once; a box would be one for each head"
+)]
 pub(super) enum Found {
     /// Nothing yet: every byte was taken.
     Nothing,
@@ -80,6 +84,10 @@ pub(super) enum Flaw {
 }
 
 /// What a look at a window of bytes ended in.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "passed up at once; a box would be one for each head"
+)]
 enum Look {
     /// At the window's end; its bytes from `keep` on are needed again.
     More { keep: usize },

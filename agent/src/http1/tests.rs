@@ -1,6 +1,7 @@
 //! What the codec makes of scripted connections. Every script runs with its bytes fed whole, in
 //! threes and one by one: the exchanges must be the same.
 
+mod anomalies;
 mod framing;
 mod limits;
 mod loss;
@@ -10,7 +11,11 @@ use super::{Connection, Ending};
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Exchange, Role},
+    http::{
+        anomaly::Anomalies,
+        body::Content,
+        message::{Exchange, Role},
+    },
 };
 
 /// What happens on a connection that the observed process opened.
@@ -52,7 +57,7 @@ fn run(steps: &[Step<'_>], at_most: usize) -> (Connection, Vec<Exchange>) {
     (connection, out)
 }
 
-/// `POST /path 5 -> 200 3; note, note`, with `-` for a message that is missing.
+/// `POST /path 5 -> 200 3; note, anomaly, resp:anomaly`, with `-` for a message that is missing.
 fn render(exchange: &Exchange) -> String {
     let request = exchange.request.as_ref().map_or_else(
         || "-".to_owned(),
@@ -62,7 +67,11 @@ fn render(exchange: &Exchange) -> String {
         || "-".to_owned(),
         |response| format!("{} {}", response.status, response.body_bytes),
     );
-    let notes: Vec<_> = exchange.notes.iter().map(|note| note.as_str()).collect();
+    let Anomalies { request: asked, response: told } = exchange.anomalies;
+    let notes = exchange.notes.iter().map(|note| note.as_str().to_owned());
+    let asked = asked.iter().map(|anomaly| anomaly.as_str().to_owned());
+    let told = told.iter().map(|anomaly| format!("resp:{anomaly}"));
+    let notes: Vec<_> = notes.chain(asked).chain(told).collect();
     let separator = if notes.is_empty() { "" } else { "; " };
     format!("{request} -> {response}{separator}{}", notes.join(", "))
 }
@@ -149,7 +158,7 @@ fn line_ends_before_a_start_line_are_skipped_rfc9112_2_2() {
 fn interim_responses_are_skipped_rfc9110_15_2() {
     check(
         &[
-            Ask(b"PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+            Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
             Tell(b"HTTP/1.1 100 Continue\r\n\r\n"),
             Ask(b"abc"),
             Tell(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
@@ -163,7 +172,7 @@ fn interim_responses_are_skipped_rfc9110_15_2() {
 fn an_early_response_waits_for_the_request_to_end() {
     check(
         &[
-            Ask(b"PUT /a HTTP/1.1\r\nContent-Length: 3\r\n\r\na"),
+            Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na"),
             Tell(OK),
             Ask(b"bc"),
             Ask(GET_B),
@@ -212,7 +221,7 @@ fn a_message_cut_off_by_the_end_is_unfinished() {
         &["GET /a 0 -> 200 2; unfinished"],
     );
     check(
-        &[Ask(b"PUT /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nab"), Finish],
+        &[Ask(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"), Finish],
         &["PUT /a 2 -> -; unfinished"],
     );
 }
@@ -228,22 +237,68 @@ fn nothing_is_read_after_the_end() {
 fn switching_protocols_ends_http_rfc9110_7_8() {
     let connection = check(
         &[
-            Ask(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+            Ask(
+                b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            ),
             Tell(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x05hello"),
             Ask(GET),
             Finish,
         ],
-        &["GET /ws 0 -> 101 0; upgraded"],
+        &["GET /ws 28 -> 101 7; upgraded"],
     );
     assert_eq!(connection.ending(), Some(Ending::Upgraded));
+}
+
+#[test]
+fn a_websocket_is_one_exchange_with_its_duration_and_bytes_rfc6455_4() {
+    let steps = [
+        Ask(b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+        Tell(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+        Ask(b"\x81\x05hello"),
+        Tell(b"\x81\x03yes"),
+        LoseAsk(100),
+        EndAsk,
+        EndTell,
+    ];
+    let connection = check(&steps, &["GET /ws 107 -> 101 5; request_body_lost, upgraded"]);
+    assert_eq!((connection.ending(), connection.buffered()), (Some(Ending::Upgraded), 0));
+    let (_, out) = run(&steps, usize::MAX);
+    let request = out[0].request.as_ref().unwrap();
+    let response = out[0].response.as_ref().unwrap();
+    assert_eq!((request.started, request.ended), (Timestamp(1), Timestamp(5)));
+    assert_eq!((response.started, response.ended), (Timestamp(2), Timestamp(4)));
+}
+
+#[test]
+fn first_bytes_are_kept_of_calls_to_authorization_servers_and_of_no_others() {
+    let call = |path: &str| {
+        let ask = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\ntoken=a");
+        let tell = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{\"\r\n3\r\na\"}\r\n0\r\n\r\n";
+        let (_, out) = run(&[Ask(ask.as_bytes()), Tell(tell)], 2);
+        (out[0].request.clone().unwrap().content, out[0].response.clone().unwrap().content)
+    };
+    let sampled = |content| match content {
+        Content::Sampled(sample) => (sample.bytes().to_vec(), sample.is_whole()),
+        other => panic!("no sample: {other:?}"),
+    };
+    let (asked, told) = call("/oauth2/token");
+    assert_eq!(sampled(asked), (b"token=a".to_vec(), true));
+    assert_eq!(sampled(told), (b"{\"a\"}".to_vec(), true));
+    assert_eq!(call("/orders"), (Content::Counted, Content::Counted));
 }
 
 #[test]
 fn a_connect_that_succeeds_ends_http_rfc9110_9_3_6() {
     let connect = b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n";
     let connection = check(
-        &[Ask(connect), Tell(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Tell(OK)],
-        &["CONNECT h:443 0 -> 200 0; upgraded"],
+        &[
+            Ask(connect),
+            Tell(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+            Tell(OK),
+            EndAsk,
+            EndTell,
+        ],
+        &["CONNECT h:443 0 -> 200 40; upgraded"],
     );
     assert!(connection.is_done());
     check(

@@ -10,8 +10,11 @@
 
 use zeroize::Zeroizing;
 
-use super::hpack::{DecodeError, Decoder, Field};
-use crate::http::message::Fields;
+use super::{
+    conduct::Conduct,
+    hpack::{DecodeError, Decoder, Field},
+};
+use crate::http::{anomaly::AnomalySet, message::Fields};
 
 /// What a header block says.
 #[derive(Default)]
@@ -30,6 +33,9 @@ pub struct Block {
     pub is_lost: bool,
     /// Which message it heads, if its pseudo-header fields tell.
     pub heads: Option<Side>,
+    /// Length of the block in octets.
+    pub octets: usize,
+    conduct: Conduct,
     cookie: Zeroizing<Vec<u8>>,
 }
 
@@ -45,7 +51,7 @@ pub enum Side {
 impl Block {
     /// Decodes a block. It holds what could be read even if there is an error.
     pub fn decode(decoder: &mut Decoder, octets: &[u8]) -> (Self, Result<(), DecodeError>) {
-        let mut block = Self::default();
+        let mut block = Self { octets: octets.len(), ..Self::default() };
         let outcome = decoder.decode(octets, &mut |field| block.add(field));
         block.is_incomplete |= outcome.is_err();
         if !block.cookie.is_empty() {
@@ -60,21 +66,47 @@ impl Block {
         self.is_lost = self.heads.is_none() && self.fields.is_empty();
     }
 
+    /// What is odd about it.
+    #[must_use]
+    pub fn anomalies(&self) -> AnomalySet {
+        self.conduct.anomalies(self.heads, !self.is_incomplete)
+    }
+
+    /// Length of the body that it declares.
+    #[must_use]
+    pub fn declared_length(&self) -> Option<u64> {
+        self.conduct.length()
+    }
+
     fn add(&mut self, field: Field<'_>) {
         let (Some(name), Some(value)) = (field.name, field.value) else {
             self.is_incomplete = true;
             return;
         };
         if name.starts_with(b":") {
-            self.add_pseudo(name, value);
-        } else if name == b"cookie" {
+            self.conduct.add_pseudo(name, value);
+            return self.add_pseudo(name, value);
+        }
+        self.conduct.add(name, value);
+        if name == b"cookie" {
             if !self.cookie.is_empty() {
                 self.cookie.extend_from_slice(b"; ");
             }
             self.cookie.extend_from_slice(value);
-        } else if name != b"host" || self.fields.first("host") != Some(value) {
+        } else if name == b"host" {
+            self.add_host(value);
+        } else {
             self.fields.push(name, value);
         }
+    }
+
+    fn add_host(&mut self, value: &[u8]) {
+        match self.fields.first("host") {
+            Some(known) if known == value => return,
+            Some(_) => self.conduct.add_other_host(),
+            None => {}
+        }
+        self.fields.push(b"host", value);
     }
 
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) {

@@ -13,12 +13,16 @@ use super::{
     deframe::{Deframer, HELD_MAX, Payload, Piece},
     frame::{ACK, END_HEADERS, END_STREAM, Frame, Head, Kind, Settings},
     hpack::{DecodeError, Decoder, SCRATCH_KEPT, TABLE_SIZE_MAX},
-    stream::{Body, Headers, Outlet, STREAMS_SIZE_MAX, Streams},
+    stream::{Body, Headers},
+    streams::{Outlet, STREAMS_SIZE_MAX, Streams},
 };
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
-    http::message::{Exchange, Role},
+    http::{
+        body::Wanted,
+        message::{Exchange, Role},
+    },
 };
 
 /// Octets of one header block that are gathered from HEADERS and CONTINUATION. What exceeds them
@@ -95,6 +99,12 @@ impl Connection {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As above; reads of bodies what is `wanted`.
+    #[must_use]
+    pub fn with(wanted: Wanted) -> Self {
+        Self { streams: Streams::with(wanted), ..Self::default() }
     }
 
     /// Takes bytes of one direction, captured at `at`, and appends the exchanges that they
@@ -205,7 +215,7 @@ impl Connection {
             streams.finish(&mut outlet);
         }
         self.counters = self.counters();
-        self.streams = Streams::default();
+        self.streams = Streams::with(self.streams.wanted());
         self.requests = None;
         self.inbound.is_lossy = true;
         self.outbound.is_lossy = true;
@@ -228,13 +238,14 @@ impl Connection {
             Piece::Derailed => self.on_derailed(direction, at),
             Piece::Frame(head, payload) => self.on_frame(direction, at, &head, &payload, out),
             Piece::Damaged(head) => self.on_damaged(direction, at, &head, out),
-            Piece::Data { head, content, damaged, is_last } => {
+            Piece::Data { head, content, lost, damaged, is_last } => {
                 if self.half(direction).open.is_some() {
                     return self.derail(direction, at);
                 }
                 let is_end = is_last && head.has(END_STREAM);
                 let (stream, is_damaged) = (head.stream, damaged);
-                let body = Body { stream, len: content, is_damaged, is_end, at };
+                let octets = content.as_slice();
+                let body = Body { stream, octets, lost, is_damaged, is_end, at };
                 let side = self.side(direction);
                 if let Some((side, (streams, mut outlet))) = side.zip(self.streams(out)) {
                     streams.on_body(side, &body, &mut outlet);

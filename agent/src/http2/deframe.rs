@@ -41,8 +41,10 @@ pub enum Piece<'a> {
     Data {
         /// Its head.
         head: Head,
-        /// Octets of content, without padding.
-        content: u32,
+        /// Content, without padding.
+        content: Payload<'a>,
+        /// Octets of content before it that were lost.
+        lost: u32,
         /// Whether bytes of the frame were lost.
         damaged: bool,
         /// Whether they are the frame's last.
@@ -311,18 +313,36 @@ impl Deframer {
             data.is_padded = false;
             data.left -= 1;
         }
-        let taken = self.skip(data.left, input);
+        let (taken, content) = self.take_some(data.left, data.content_left, input);
         if taken == 0 && data.left > 0 {
             self.state = State::Data(*data);
             return None;
         }
         data.left -= taken;
-        let content = taken.min(data.content_left);
-        data.content_left -= content;
-        let content = content.saturating_add(mem::take(&mut data.content_lost));
+        data.content_left -= taken.min(data.content_left);
+        let lost = mem::take(&mut data.content_lost);
         let is_last = data.left == 0;
         self.state = if is_last { State::Head } else { State::Data(*data) };
-        Some(Piece::Data { head: data.head, content, damaged: data.damaged, is_last })
+        Some(Piece::Data { head: data.head, content, lost, damaged: data.damaged, is_last })
+    }
+
+    /// Passes over up to `len` octets: how many, and the first `wanted` of them. What is held comes
+    /// by itself.
+    fn take_some<'a>(&mut self, len: u32, wanted: u32, input: &mut &'a [u8]) -> (u32, Payload<'a>) {
+        let held = self.held.get(self.done..).unwrap_or_default();
+        if held.is_empty() {
+            let len = input.len().min(len as usize);
+            let (taken, rest) = input.split_at_checked(len).unwrap_or((input, &[]));
+            *input = rest;
+            let content = taken.get(..wanted as usize).unwrap_or(taken);
+            return (u32::try_from(len).unwrap_or(u32::MAX), Payload::Lent(content));
+        }
+        let taken = held.get(..len as usize).unwrap_or(held);
+        let content = taken.get(..wanted as usize).unwrap_or(taken).to_vec();
+        let len = taken.len();
+        self.passed(len);
+        let content = Payload::Gathered(Zeroizing::new(content));
+        (u32::try_from(len).unwrap_or(u32::MAX), content)
     }
 
     /// Goes on to the next chain of frames; `None` if more input is needed to tell.

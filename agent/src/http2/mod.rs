@@ -4,7 +4,8 @@
 //! says what it does not know instead of failing:
 //! - A connection may be joined in its middle, and bytes may be missing anywhere. What could not
 //!   be resolved is noted on the exchange; it is never guessed.
-//! - Bodies are counted, not stored. All that is stored has a named limit, and passing it is
+//! - Bodies are counted; of those that are [wanted](crate::http::body::Wanted) the first bytes are
+//!   kept. All that is stored has a named limit, and passing it is
 //!   counted: [`Counters`].
 //! - The result does not depend on how the bytes were split or how the directions interleave,
 //!   except where a stream is reset or refused, or who speaks first tells who is the client.
@@ -22,11 +23,13 @@ pub mod hpack;
 
 // fields to exchanges
 mod codec;
+mod conduct;
 mod stream;
+mod streams;
 
 #[cfg(test)]
 mod tests;
 
 pub use codec::{BLOCK_MAX, BUFFERED_MAX, Connection, Counters};
 pub use detect::{CHAIN_SPAN, PREFACE, Verdict, looks_like_http2};
-pub use stream::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};
+pub use streams::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};

@@ -1,34 +1,19 @@
-//! The streams of one connection: requests paired with their responses (RFC 9113 §5.1, §8.1).
+//! One stream: a request and the response to it, as far as they are known (RFC 9113 §8.1).
 //!
-//! In: header blocks and body lengths by stream, ends, losses. Out: [`Exchange`]s, each once, when
-//! both ends are over or nothing can follow. Either side of a stream may come first, since the two
-//! directions are captured apart. Streams that a server opens (pushes) are left out: no client
-//! made those requests.
-
-use std::collections::BTreeMap;
+//! In: header blocks, and where bodies end or were lost. Out: the two messages of an exchange, and
+//! whether more can come.
 
 use zeroize::Zeroizing;
 
 use super::block::{Block, Side};
 use crate::{
-    clock::{NANOS_PER_SEC, Timestamp},
-    http::message::{Exchange, Note, Request, Response, Role, Version},
+    clock::Timestamp,
+    http::{
+        anomaly::{Anomalies, Anomaly},
+        body::Wanted,
+        message::{Note, Request, Response, Version},
+    },
 };
-
-/// Streams in flight on one connection. Servers permit 100 to 250 at once; beyond this the oldest
-/// is given up, so that neither a flood nor ends that were lost pile up. A stream that is reset is
-/// over: a rapid reset holds nothing.
-pub const STREAMS_MAX: usize = 1024;
-
-/// Octets that all streams in flight may hold: 2 KiB for each of [`STREAMS_MAX`].
-pub const STREAMS_SIZE_MAX: usize = 2 * 1024 * 1024;
-
-/// How long a stream waits for the end of its response after that may have been lost.
-pub const LINGER_NANOS: u64 = 60 * NANOS_PER_SEC;
-
-/// Ranges of streams whose requests were lost; beyond this the oldest is forgotten, and responses
-/// in it are left out.
-const LOST_RANGES_MAX: usize = 16;
 
 /// A header block on its stream.
 pub struct Headers {
@@ -45,11 +30,13 @@ pub struct Headers {
 }
 
 /// Part of a body.
-pub struct Body {
+pub struct Body<'a> {
     /// Stream.
     pub stream: u32,
-    /// Octets of content.
-    pub len: u32,
+    /// Content.
+    pub octets: &'a [u8],
+    /// Octets of content before it that were lost.
+    pub lost: u32,
     /// Whether bytes of it were lost.
     pub is_damaged: bool,
     /// Whether the message ends with it.
@@ -60,7 +47,7 @@ pub struct Body {
 
 /// How far one message of a stream is.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
-enum Progress {
+pub(super) enum Progress {
     #[default]
     Open,
     /// Open, unless the end was lost.
@@ -69,277 +56,34 @@ enum Progress {
 }
 
 #[derive(Default)]
-struct Stream {
-    request: Option<Request>,
-    response: Option<Response>,
-    request_progress: Progress,
-    response_progress: Progress,
+pub(super) struct Stream {
+    pub(super) request: Option<Request>,
+    pub(super) response: Option<Response>,
+    pub(super) request_progress: Progress,
+    pub(super) response_progress: Progress,
     /// Whether the response's head may have been lost.
-    is_response_head_lost: bool,
-    notes: Vec<Note>,
-    size: usize,
+    pub(super) is_response_head_lost: bool,
+    pub(super) notes: Vec<Note>,
+    pub(super) anomalies: Anomalies,
+    /// Lengths of the bodies, as far as the heads declare them.
+    pub(super) declared: Declared,
+    pub(super) size: usize,
+    /// Which bodies are read.
+    pub(super) wanted: Wanted,
 }
 
-/// Streams in flight.
-#[derive(Default)]
-pub struct Streams {
-    streams: BTreeMap<u32, Box<Stream>>,
-    /// Octets that they hold.
-    size: usize,
-    /// How many of them have no request.
-    orphans: usize,
-    /// The last stream on which a request was seen. Clients open streams in order (§5.1.1).
-    last_request: u32,
-    /// Streams between these two, exclusively, may have had requests that were lost.
-    lost: Vec<(u32, u32)>,
-    /// The last stream that the server acts upon, once it said so.
-    last_accepted: Option<u32>,
-    /// When ends of responses may have been lost.
-    unsure_since: Option<Timestamp>,
-    /// How many streams were given up because there were too many.
-    evicted: u64,
-    /// How many of `lost` were forgotten because there were too many.
-    losses_forgotten: u64,
-}
-
-/// Where exchanges go, and what they all have in common.
-pub struct Outlet<'a> {
-    /// Which end the observed process is.
-    pub role: Role,
-    /// Takes the exchanges.
-    pub exchanges: &'a mut Vec<Exchange>,
-}
-
-impl Streams {
-    /// A header block of the client. `after_loss` tells that earlier ones may be missing. Returns
-    /// whether it is a request's head.
-    pub fn on_request(&mut self, headers: Headers, after_loss: bool, out: &mut Outlet<'_>) -> bool {
-        let id = headers.stream;
-        let has_request = self.streams.get(&id).is_some_and(|stream| stream.request.is_some());
-        let is_head = headers.block.heads == Some(Side::Request) && !has_request;
-        // A head on an earlier stream proves that what seemed to be a later request was none. Any
-        // other block there is trailers, which say nothing that matters here.
-        if id <= self.last_request && !is_head {
-            if headers.is_end {
-                self.on_end(Side::Request, id, headers.ended, out);
-            }
-            return false;
-        }
-        if !is_head && !headers.block.is_incomplete {
-            return false;
-        }
-        if after_loss {
-            self.add_lost(self.last_request, id);
-        }
-        self.last_request = id;
-        self.expire(headers.ended, out);
-        if headers.block.is_lost {
-            self.add_lost(id.saturating_sub(1), id.saturating_add(1));
-        } else {
-            self.open(headers);
-        }
-        self.settle_orphans(id, out);
-        self.settle(id, out);
-        if self.last_accepted.is_some_and(|last| id > last) {
-            self.give_up(id, out);
-        }
-        self.shed(out);
-        true
-    }
-
-    /// A header block of the server.
-    pub fn on_response(&mut self, headers: Headers, out: &mut Outlet<'_>) {
-        let Headers { stream: id, block, is_end, started, ended } = headers;
-        if block.status.is_some_and(|status| (100..200).contains(&status)) && !is_end {
-            return;
-        }
-        let may_open = block.status.is_some()
-            && (id > self.last_request || self.lost.iter().any(|lost| lost.0 < id && id < lost.1));
-        if may_open && !self.streams.contains_key(&id) {
-            self.streams.insert(id, Box::default());
-            self.orphans += 1;
-        }
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let before = stream.size;
-        stream.add_response(block, is_end, started, ended);
-        self.size = self.size.saturating_add(stream.size.saturating_sub(before));
-        if is_end {
-            self.on_end(Side::Response, id, ended, out);
-        } else {
-            self.settle(id, out);
-        }
-        self.shed(out);
-    }
-
-    /// Content of a request or response.
-    pub fn on_body(&mut self, side: Side, body: &Body, out: &mut Outlet<'_>) {
-        let Some(stream) = self.streams.get_mut(&body.stream) else { return };
-        if let Some((len, _)) = stream.body(side) {
-            *len = len.saturating_add(u64::from(body.len));
-        }
-        if body.is_damaged {
-            stream.note(side.body_lost());
-        }
-        if body.is_end {
-            self.on_end(side, body.stream, body.at, out);
-        }
-    }
-
-    /// One end gave up a stream (RFC 9113 §6.4).
-    pub fn on_reset(&mut self, id: u32, out: &mut Outlet<'_>) {
-        self.give_up(id, out);
-    }
-
-    /// The server acts on no stream beyond `last` (RFC 9113 §6.8).
-    pub fn on_goaway(&mut self, last: u32, out: &mut Outlet<'_>) {
-        let last = self.last_accepted.map_or(last, |before| before.min(last));
-        self.last_accepted = Some(last);
-        while let Some((&id, _)) = self.streams.range(last.saturating_add(1)..).next() {
-            self.give_up(id, out);
-        }
-    }
-
-    /// Frames of one direction were lost, on streams that nobody knows.
-    pub fn on_loss(&mut self, side: Side, at: Timestamp) {
-        for stream in self.streams.values_mut() {
-            match side {
-                Side::Request => stream.lose_request(),
-                Side::Response => stream.lose_response(),
-            }
-        }
-        if side == Side::Response {
-            self.unsure_since = Some(at);
-        }
-    }
-
-    /// Nothing follows: gives up all that is in flight.
-    pub fn finish(&mut self, out: &mut Outlet<'_>) {
-        self.settle_orphans(u32::MAX, out);
-        while let Some((&id, _)) = self.streams.first_key_value() {
-            self.give_up(id, out);
-        }
-    }
-
-    /// Octets that the streams hold; at most [`STREAMS_SIZE_MAX`].
-    #[must_use]
-    pub const fn size(&self) -> usize {
-        self.size
-    }
-
-    /// How many streams were given up because there were too many, or they held too much.
-    #[must_use]
-    pub const fn evicted(&self) -> u64 {
-        self.evicted
-    }
-
-    /// How many losses of requests were forgotten because there were too many.
-    #[must_use]
-    pub const fn losses_forgotten(&self) -> u64 {
-        self.losses_forgotten
-    }
-
-    fn open(&mut self, headers: Headers) {
-        let id = headers.stream;
-        let is_orphan = self.streams.contains_key(&id);
-        let stream = self.streams.entry(id).or_default();
-        self.orphans = self.orphans.saturating_sub(usize::from(is_orphan));
-        let before = stream.size;
-        stream.add_request(headers);
-        self.size = self.size.saturating_add(stream.size.saturating_sub(before));
-    }
-
-    fn on_end(&mut self, side: Side, id: u32, at: Timestamp, out: &mut Outlet<'_>) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        *stream.progress(side) = Progress::Ended;
-        if let Some((_, ended)) = stream.body(side) {
-            *ended = at;
-        }
-        self.settle(id, out);
-    }
-
-    /// Reports the stream if it is over.
-    fn settle(&mut self, id: u32, out: &mut Outlet<'_>) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.is_tunnel() {
-            stream.close_tunnel();
-        } else if !stream.is_over(id <= self.last_request) {
-            return;
-        }
-        self.report(id, out);
-    }
-
-    /// Reports the responses whose requests can't come any more: `id` was opened later.
-    fn settle_orphans(&mut self, id: u32, out: &mut Outlet<'_>) {
-        if self.orphans == 0 {
-            return;
-        }
-        let over = |stream: &Stream| stream.request.is_none() && stream.is_over(true);
-        let orphans = self.streams.range(..id).filter(|(_, stream)| over(stream));
-        let orphans: Vec<u32> = orphans.map(|(id, _)| *id).collect();
-        for orphan in orphans {
-            self.report(orphan, out);
-        }
-    }
-
-    /// Reports a stream that is not over.
-    fn give_up(&mut self, id: u32, out: &mut Outlet<'_>) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.note(Note::Unfinished);
-            self.report(id, out);
-        }
-    }
-
-    /// Gives up the oldest streams while there are too many.
-    fn shed(&mut self, out: &mut Outlet<'_>) {
-        while self.streams.len() > STREAMS_MAX || self.size > STREAMS_SIZE_MAX {
-            let Some((&oldest, _)) = self.streams.first_key_value() else { break };
-            self.evicted += 1;
-            self.give_up(oldest, out);
-        }
-    }
-
-    /// Gives up streams whose end was probably lost long ago.
-    fn expire(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
-        if self.unsure_since.is_none_or(|since| now.since(since) < LINGER_NANOS) {
-            return;
-        }
-        self.unsure_since = None;
-        let unsure = |stream: &Stream| stream.response_progress == Progress::Unsure;
-        let expired = self.streams.iter().filter(|(_, stream)| unsure(stream));
-        let expired: Vec<u32> = expired.map(|(id, _)| *id).collect();
-        for id in expired {
-            self.give_up(id, out);
-        }
-    }
-
-    fn report(&mut self, id: u32, out: &mut Outlet<'_>) {
-        let Some(mut stream) = self.streams.remove(&id) else { return };
-        self.size = self.size.saturating_sub(stream.size);
-        if stream.request.is_none() {
-            self.orphans = self.orphans.saturating_sub(1);
-            stream.note(Note::RequestHeadLost);
-        }
-        if stream.response.is_none() && stream.is_response_head_lost {
-            stream.note(Note::ResponseHeadLost);
-        }
-        stream.notes.sort_unstable();
-        let Stream { request, response, notes, .. } = *stream;
-        let index = u64::from(id / 2);
-        out.exchanges.push(Exchange { index, role: out.role, request, response, notes });
-    }
-
-    fn add_lost(&mut self, after: u32, before: u32) {
-        if self.lost.len() >= LOST_RANGES_MAX {
-            self.lost.remove(0);
-            self.losses_forgotten += 1;
-        }
-        self.lost.push((after, before));
-    }
+/// Lengths that the two messages declare.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Declared {
+    pub(super) request: Option<u64>,
+    pub(super) response: Option<u64>,
 }
 
 impl Stream {
-    fn add_request(&mut self, headers: Headers) {
+    pub(super) fn add_request(&mut self, headers: Headers) {
         let Headers { block, is_end, started, ended, .. } = headers;
+        self.anomalies.request.add_all(block.anomalies());
+        self.declared.request = block.declared_length();
         let authority = || block.fields.first("host").map(String::from_utf8_lossy);
         let is_tunnel = block.method.as_deref() == Some("CONNECT");
         let target = match block.path {
@@ -351,11 +95,15 @@ impl Stream {
         }
         if is_end {
             self.request_progress = Progress::Ended;
+            self.check_length(Side::Request);
         }
+        let target = target.unwrap_or_default();
         let request = Request {
             method: block.method.unwrap_or_default(),
-            target: target.unwrap_or_default(),
+            content: self.wanted.of_request(&target, &block.fields),
+            target,
             version: Version::Http2,
+            head_bytes: block.octets as u64,
             fields: block.fields,
             body_bytes: 0,
             started,
@@ -368,7 +116,13 @@ impl Stream {
 
     /// A final head, trailers, or neither: with state missing, what is not known to be a head is
     /// taken for one if one is due.
-    fn add_response(&mut self, block: Block, is_end: bool, started: Timestamp, ended: Timestamp) {
+    pub(super) fn add_response(
+        &mut self,
+        block: Block,
+        is_end: bool,
+        started: Timestamp,
+        ended: Timestamp,
+    ) {
         let is_due = match &self.response {
             None => !self.is_response_head_lost,
             Some(response) => response.status == 0 && !is_end,
@@ -392,12 +146,24 @@ impl Stream {
         }
     }
 
-    fn set_response(&mut self, status: u16, block: Block, started: Timestamp, ended: Timestamp) {
+    pub(super) fn set_response(
+        &mut self,
+        status: u16,
+        block: Block,
+        started: Timestamp,
+        ended: Timestamp,
+    ) {
         self.grow(block.fields.size().saturating_add(size_of::<Self>()));
         self.note_incomplete(block.is_incomplete);
+        self.anomalies.response.add_all(block.anomalies());
+        self.declared.response = block.declared_length();
+        let asked = self.request.as_ref();
+        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
         self.response = Some(Response {
             status,
             version: Version::Http2,
+            head_bytes: block.octets as u64,
+            content: self.wanted.of_response(is_sampled, &block.fields),
             fields: block.fields,
             trailers: Default::default(),
             body_bytes: 0,
@@ -408,7 +174,7 @@ impl Stream {
 
     /// Whether both messages have ended, or no more of them can come. A server that answers
     /// completely when the end of the request is in doubt has had the request.
-    fn is_over(&self, request_is_past: bool) -> bool {
+    pub(super) fn is_over(&self, request_is_past: bool) -> bool {
         let request_is_over = match self.request {
             Some(_) => self.request_progress != Progress::Open,
             None => request_is_past,
@@ -417,30 +183,20 @@ impl Stream {
     }
 
     /// Whether the stream carries another protocol from now on (RFC 9113 §8.5, RFC 8441).
-    fn is_tunnel(&self) -> bool {
+    pub(super) fn is_tunnel(&self) -> bool {
         let is_connect = self.request.as_ref().is_some_and(|request| request.method == "CONNECT");
         let accepts = |response: &Response| (200..300).contains(&response.status);
         is_connect && self.response.as_ref().is_some_and(accepts)
     }
 
-    /// What the tunnel carries is not content of the exchange.
-    fn close_tunnel(&mut self) {
-        for side in [Side::Request, Side::Response] {
-            if let Some((len, _)) = self.body(side) {
-                *len = 0;
-            }
-        }
-        self.note(Note::Upgraded);
-    }
-
-    fn lose_request(&mut self) {
+    pub(super) fn lose_request(&mut self) {
         if self.request.is_some() && self.request_progress == Progress::Open {
             self.request_progress = Progress::Unsure;
             self.note(Note::RequestBodyLost);
         }
     }
 
-    fn lose_response(&mut self) {
+    pub(super) fn lose_response(&mut self) {
         if self.response_progress == Progress::Ended {
             return;
         }
@@ -452,32 +208,80 @@ impl Stream {
         }
     }
 
-    /// Length and end of a message's body.
-    fn body(&mut self, side: Side) -> Option<(&mut u64, &mut Timestamp)> {
-        match side {
-            Side::Request => self.request.as_mut().map(|it| (&mut it.body_bytes, &mut it.ended)),
-            Side::Response => self.response.as_mut().map(|it| (&mut it.body_bytes, &mut it.ended)),
+    /// Takes content of one message.
+    pub(super) fn add_body(&mut self, side: Side, body: &Body<'_>) {
+        let (len, ended, content) = match (side, &mut self.request, &mut self.response) {
+            (Side::Request, Some(it), _) => (&mut it.body_bytes, &mut it.ended, &mut it.content),
+            (Side::Response, _, Some(it)) => (&mut it.body_bytes, &mut it.ended, &mut it.content),
+            _ => return,
+        };
+        let lost = u64::from(body.lost);
+        *len = len.saturating_add(lost).saturating_add(body.octets.len() as u64);
+        if body.is_end {
+            *ended = body.at;
+        }
+        let before = content.size();
+        if lost > 0 {
+            content.lose(lost);
+        }
+        content.take(body.octets);
+        let grown = content.size().saturating_sub(before);
+        self.grow(grown);
+        if body.is_damaged {
+            self.note(side.body_lost());
         }
     }
 
-    fn progress(&mut self, side: Side) -> &mut Progress {
+    /// When a message ended.
+    pub(super) fn ended(&mut self, side: Side) -> Option<&mut Timestamp> {
+        match side {
+            Side::Request => self.request.as_mut().map(|it| &mut it.ended),
+            Side::Response => self.response.as_mut().map(|it| &mut it.ended),
+        }
+    }
+
+    /// The body of one message has ended: whether it is as long as declared (RFC 9113 §8.1.1).
+    pub(super) fn check_length(&mut self, side: Side) {
+        let method = self.request.as_ref().map(|request| request.method.as_str());
+        let has_none = |response: &Response| {
+            matches!(response.status, 204 | 304) || method.is_none_or(|method| method == "HEAD")
+        };
+        let (declared, seen) = match side {
+            Side::Request => (self.declared.request, self.request.as_ref().map(|it| it.body_bytes)),
+            Side::Response => {
+                let response = self.response.as_ref().filter(|it| !has_none(it));
+                (self.declared.response, response.map(|it| it.body_bytes))
+            }
+        };
+        let differs = declared.zip(seen.or((side == Side::Request).then_some(0)));
+        if differs.is_some_and(|(declared, seen)| declared != seen)
+            && !self.notes.contains(&side.body_lost())
+        {
+            match side {
+                Side::Request => self.anomalies.request.add(Anomaly::ContentLengthMismatch),
+                Side::Response => self.anomalies.response.add(Anomaly::ContentLengthMismatch),
+            }
+        }
+    }
+
+    pub(super) fn progress(&mut self, side: Side) -> &mut Progress {
         match side {
             Side::Request => &mut self.request_progress,
             Side::Response => &mut self.response_progress,
         }
     }
 
-    fn grow(&mut self, octets: usize) {
+    pub(super) fn grow(&mut self, octets: usize) {
         self.size = self.size.saturating_add(octets);
     }
 
-    fn note_incomplete(&mut self, is_incomplete: bool) {
+    pub(super) fn note_incomplete(&mut self, is_incomplete: bool) {
         if is_incomplete {
             self.note(Note::ResponseHeadersIncomplete);
         }
     }
 
-    fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
@@ -485,7 +289,7 @@ impl Stream {
 }
 
 impl Side {
-    const fn body_lost(self) -> Note {
+    pub(super) const fn body_lost(self) -> Note {
         match self {
             Self::Request => Note::RequestBodyLost,
             Self::Response => Note::ResponseBodyLost,

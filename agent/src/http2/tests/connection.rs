@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     flow::chunk::Direction,
-    http::message::{Response, Role},
+    http::{
+        body::Content,
+        message::{Response, Role},
+    },
 };
 
 const PADDED: u8 = 8;
@@ -20,7 +23,7 @@ fn rfc9113_8_1_a_request_and_its_response_are_an_exchange() {
 
 #[test]
 fn rfc9113_5_streams_interleave() {
-    let post = [(":method", "POST"), (":path", "/b")];
+    let post = [(":method", "POST"), (":scheme", "https"), (":path", "/b")];
     check(
         &[
             (CLIENT, get(1, "/a")),
@@ -44,7 +47,7 @@ fn rfc9113_6_1_padding_is_not_content() {
 
 #[test]
 fn rfc9113_6_2_padding_and_priority_are_no_fields() {
-    let fields = block(&[(":method", "GET"), (":path", "/p")]);
+    let fields = block(&[(":method", "GET"), (":scheme", "https"), (":path", "/p")]);
     let payload = [&[3], &[0, 0, 0, 0, 16][..], &fields, &[0; 3]].concat();
     let request = frame(1, END_STREAM | END_HEADERS | PADDED | PRIORITY, 1, &payload);
     check(&[(CLIENT, request), (SERVER, ok(1))], &["0: GET /p +0 -> 200 +0"]);
@@ -52,7 +55,7 @@ fn rfc9113_6_2_padding_and_priority_are_no_fields() {
 
 #[test]
 fn rfc9113_6_10_continuation_completes_a_block() {
-    let fields = block(&[(":method", "GET"), (":path", "/long"), ("a", "b")]);
+    let fields = block(&[(":method", "GET"), (":scheme", "https"), (":path", "/long"), ("a", "b")]);
     let (first, rest) = fields.split_at(5);
     let (second, third) = rest.split_at(9);
     let script = [
@@ -80,7 +83,7 @@ fn rfc9113_8_1_interim_responses_are_not_final() {
 fn rfc9113_8_3_1_authority_is_the_host_field() {
     let hosts = |fields: &[(&str, &str)]| {
         let mut wire = Wire::open();
-        let mut all = vec![(":method", "GET"), (":path", "/")];
+        let mut all = vec![(":method", "GET"), (":scheme", "https"), (":path", "/")];
         all.extend(fields);
         wire.feed(CLIENT, &headers(1, END_STREAM, &all));
         wire.feed(SERVER, &ok(1));
@@ -95,8 +98,14 @@ fn rfc9113_8_3_1_authority_is_the_host_field() {
 #[test]
 fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
     let mut wire = Wire::open();
-    let fields =
-        [(":method", "GET"), (":path", "/"), ("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")];
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/"),
+        ("cookie", "a=1"),
+        ("x", "y"),
+        ("cookie", "b=2"),
+    ];
     wire.feed(CLIENT, &headers(1, END_STREAM, &fields));
     wire.feed(SERVER, &ok(1));
     let request = wire.out[0].request.as_ref().unwrap();
@@ -105,8 +114,11 @@ fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
 
 #[test]
 fn rfc9113_8_4_pushes_are_not_the_clients_requests() {
-    let promise =
-        [&2_u32.to_be_bytes()[..], &block(&[(":method", "GET"), (":path", "/p")])].concat();
+    let promise = [
+        &2_u32.to_be_bytes()[..],
+        &block(&[(":method", "GET"), (":scheme", "https"), (":path", "/p")]),
+    ]
+    .concat();
     let script = [
         (CLIENT, get(1, "/")),
         (SERVER, frame(5, END_HEADERS, 1, &promise)),
@@ -124,7 +136,7 @@ fn rfc9113_6_4_a_reset_stream_is_unfinished() {
         (CLIENT, reset(1)),
         // The response was on its way.
         (SERVER, ok(1)),
-        (CLIENT, headers(3, 0, &[(":method", "PUT"), (":path", "/b")])),
+        (CLIENT, headers(3, 0, &[(":method", "PUT"), (":scheme", "https"), (":path", "/b")])),
         (SERVER, headers(3, END_STREAM, &[(":status", "413")])),
         (SERVER, reset(3)),
     ];
@@ -165,23 +177,31 @@ fn rfc9113_8_5_connect_has_its_authority_for_target_and_upgrades() {
     let script = [
         (CLIENT, headers(1, 0, &[(":method", "CONNECT"), (":authority", "b:443")])),
         (SERVER, headers(1, 0, &[(":status", "200")])),
-        (CLIENT, data(1, 0, 100)),
+        (CLIENT, data(1, END_STREAM, 100)),
         (SERVER, data(1, END_STREAM, 100)),
     ];
-    check(&script, &["0: CONNECT b:443 +0 -> 200 +0 upgraded"]);
+    check(&script, &["0: CONNECT b:443 +100 -> 200 +100 upgraded"]);
 }
 
 #[test]
 fn rfc8441_extended_connect_upgrades_and_names_the_protocol() {
     let mut wire = Wire::open();
-    let request = [(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/chat")];
+    let request = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":path", "/chat"),
+    ];
     wire.feed(SERVER, &frame(4, 0, 0, &[0, 8, 0, 0, 0, 1]));
     wire.feed(CLIENT, &headers(1, 0, &request));
     assert!(wire.out.is_empty());
     wire.feed(SERVER, &headers(1, 0, &[(":status", "200")]));
+    wire.feed(CLIENT, &data(1, END_STREAM, 7));
+    assert!(wire.out.is_empty());
+    wire.feed(SERVER, &data(1, END_STREAM, 9));
     let fields = &wire.out[0].request.as_ref().unwrap().fields;
     assert_eq!(fields.first("upgrade"), Some(&b"websocket"[..]));
-    assert_eq!(wire.lines(), ["0: CONNECT /chat +0 -> 200 +0 upgraded"]);
+    assert_eq!(wire.lines(), ["0: CONNECT /chat +7 -> 200 +9 upgraded"]);
 }
 
 #[test]
@@ -189,6 +209,7 @@ fn grpc_calls_name_service_and_method_and_have_their_status_in_the_trailers() {
     let mut wire = Wire::open();
     let request = [
         (":method", "POST"),
+        (":scheme", "https"),
         (":path", "/pkg.Svc/Get"),
         ("content-type", "application/grpc+proto"),
     ];
@@ -204,6 +225,44 @@ fn grpc_calls_name_service_and_method_and_have_their_status_in_the_trailers() {
     assert_eq!((status(0), status(1)), (Some(7), Some(16)));
     assert_eq!(wire.out[0].request.as_ref().unwrap().grpc(), Some(("pkg.Svc", "Get")));
     assert_eq!(wire.lines()[0], "0: POST /pkg.Svc/Get +5 -> 200 +5");
+}
+
+#[test]
+fn messages_of_a_grpc_call_are_counted_across_frames() {
+    let mut wire = Wire::open();
+    let request = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/pkg.Svc/Stream"),
+        ("content-type", "application/grpc"),
+    ];
+    wire.feed(CLIENT, &headers(1, 0, &request));
+    let messages = [0, 0, 0, 0, 2, b'a', b'b', 0, 0, 0, 0, 0];
+    wire.feed(CLIENT, &frame(0, 0, 1, &messages[..3]));
+    wire.feed(CLIENT, &frame(0, END_STREAM, 1, &messages[3..]));
+    let response = [(":status", "200"), ("content-type", "application/grpc")];
+    wire.feed(SERVER, &headers(1, 0, &response));
+    wire.feed(SERVER, &frame(0, 0, 1, &messages[..7]));
+    wire.feed(SERVER, &headers(1, END_STREAM, &[("grpc-status", "0")]));
+    let count = |content: &Content| match content {
+        Content::Grpc(messages) => (messages.count(), messages.is_exact()),
+        other => panic!("no gRPC: {other:?}"),
+    };
+    assert_eq!(count(&wire.out[0].request.as_ref().unwrap().content), (2, true));
+    assert_eq!(count(&wire.out[0].response.as_ref().unwrap().content), (1, true));
+}
+
+#[test]
+fn samples_count_towards_what_streams_may_hold() {
+    let mut wire = Wire::open();
+    let before = wire.connection.buffered();
+    let request = [(":method", "POST"), (":scheme", "https"), (":path", "/token")];
+    wire.feed(CLIENT, &headers(1, 0, &request));
+    wire.feed(CLIENT, &data(1, 0, 10_000));
+    assert!(wire.connection.buffered() >= before + 10_000);
+    wire.feed(CLIENT, &data(1, END_STREAM, 1));
+    wire.feed(SERVER, &ok(1));
+    assert_eq!(wire.connection.buffered(), before);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn a_flood_of_streams_gives_up_the_oldest() {
 fn streams_that_hold_too_much_give_up_the_oldest() {
     let mut wire = Wire::open();
     let long = "v".repeat(100);
-    let mut fields = vec![(":method", "GET"), (":path", "/")];
+    let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/")];
     fields.extend(vec![("name", long.as_str()); 140]);
     for at in 0..STREAMS_MAX {
         wire.feed(CLIENT, &headers(stream(at), END_STREAM, &fields));
@@ -53,7 +53,8 @@ fn a_rapid_reset_holds_nothing() {
 #[test]
 fn a_flood_of_continuation_is_cut_and_followed_to_its_end() {
     let mut wire = Wire::open();
-    let first = block(&[(":method", "GET"), (":path", "/"), ("authorization", "t")]);
+    let first =
+        block(&[(":method", "GET"), (":scheme", "https"), (":path", "/"), ("authorization", "t")]);
     wire.feed(CLIENT, &frame(1, END_STREAM, 1, &first));
     let more = block(&vec![("name", "value"); 1000]);
     for _ in 0..40 {
@@ -76,7 +77,7 @@ fn a_flood_of_continuation_is_cut_and_followed_to_its_end() {
 #[test]
 fn a_header_bomb_is_cut() {
     let mut wire = Wire::open();
-    let mut bomb = block(&[(":method", "GET"), (":path", "/")]);
+    let mut bomb = block(&[(":method", "GET"), (":scheme", "https"), (":path", "/")]);
     bomb.extend(b"\x40\x01x\x7f\xa1\x1e");
     bomb.extend([b'v'; 4000]);
     bomb.extend([0xbe; 10_000]);
@@ -89,7 +90,7 @@ fn a_header_bomb_is_cut() {
 #[test]
 fn a_table_larger_than_kept_is_counted() {
     let mut wire = Wire::open();
-    wire.feed(CLIENT, &frame(1, END_STREAM | END_HEADERS, 1, b"\x3f\xff\xff\x3f\x82\x84"));
+    wire.feed(CLIENT, &frame(1, END_STREAM | END_HEADERS, 1, b"\x3f\xff\xff\x3f\x82\x84\x87"));
     wire.feed(SERVER, &ok(1));
     assert_eq!(wire.lines(), ["0: GET / +0 -> 200 +0"]);
     assert_eq!(wire.connection.counters().tables_capped, 1);

@@ -15,12 +15,12 @@ fn ping() -> Vec<u8> {
 
 /// `:method: GET`, `:path: /a`, and the newest entry of the dynamic table.
 fn indexed(stream: u32) -> Vec<u8> {
-    frame(1, END_STREAM | END_HEADERS, stream, b"\x82\x04\x02/a\xbe")
+    frame(1, END_STREAM | END_HEADERS, stream, b"\x82\x87\x04\x02/a\xbe")
 }
 
 /// The same request, whose third field is `authorization: t`, which is inserted.
 fn indexing(stream: u32) -> Vec<u8> {
-    frame(1, END_STREAM | END_HEADERS, stream, b"\x82\x04\x02/a\x57\x01t")
+    frame(1, END_STREAM | END_HEADERS, stream, b"\x82\x87\x04\x02/a\x57\x01t")
 }
 
 fn authorization(wire: &Wire, at: usize) -> Option<&[u8]> {
@@ -198,7 +198,7 @@ fn a_gap_between_frames_forgets_the_table_and_finds_the_next_frames() {
 #[test]
 fn an_upload_whose_end_was_lost_is_over_when_it_was_answered() {
     let mut wire = Wire::open();
-    wire.feed(CLIENT, &headers(1, 0, &[(":method", "PUT"), (":path", "/")]));
+    wire.feed(CLIENT, &headers(1, 0, &[(":method", "PUT"), (":scheme", "https"), (":path", "/")]));
     wire.gap(CLIENT, 1000);
     wire.feed(SERVER, &ok(1));
     assert_eq!(wire.lines(), ["0: PUT / +0 -> 200 +0 request_body_lost"]);
@@ -258,7 +258,7 @@ fn after_lost_settings_frames_of_any_size_make_sense() {
     let permit = frame(4, 0, 0, &[0, 5, 0, 1, 0, 0]);
     wire.feed(SERVER, &permit[..10]);
     wire.gap(SERVER, 5);
-    wire.feed(CLIENT, &headers(1, 0, &[(":method", "PUT"), (":path", "/")]));
+    wire.feed(CLIENT, &headers(1, 0, &[(":method", "PUT"), (":scheme", "https"), (":path", "/")]));
     wire.feed(CLIENT, &data(1, END_STREAM, 20_000));
     wire.feed(SERVER, &ok(1));
     assert_eq!(wire.lines(), ["0: PUT / +20000 -> 200 +0"]);
@@ -278,7 +278,7 @@ fn frames_that_stop_making_sense_are_a_loss() {
 #[test]
 fn a_malformed_block_keeps_what_came_before_the_fault() {
     let mut wire = Wire::open();
-    wire.feed(CLIENT, &frame(1, END_STREAM | END_HEADERS, 1, b"\x82\x04\x02/a\x57\x01t\x80"));
+    wire.feed(CLIENT, &frame(1, END_STREAM | END_HEADERS, 1, b"\x82\x87\x04\x02/a\x57\x01t\x80"));
     wire.feed(SERVER, &ok(1));
     let exchange = &wire.out[0];
     assert_eq!(exchange.notes, [Note::HeadersIncomplete]);

@@ -1,5 +1,6 @@
 //! Whole connections, from frames that are made here by hand.
 
+mod anomalies;
 mod connection;
 mod differential;
 mod frames;
@@ -11,7 +12,10 @@ use super::{Connection, detect::PREFACE};
 use crate::{
     clock::Timestamp,
     flow::chunk::Direction::{self, Inbound, Outbound},
-    http::message::{Exchange, Fields},
+    http::{
+        anomaly::Anomalies,
+        message::{Exchange, Fields},
+    },
 };
 
 const END_STREAM: u8 = 1;
@@ -104,7 +108,7 @@ impl Wire {
     }
 }
 
-/// `index: METHOD target +body -> status +body [notes]`
+/// `index: METHOD target +body -> status +body [notes] [anomalies] [resp:anomalies]`
 fn line(exchange: &Exchange) -> String {
     let request = exchange.request.as_ref().map_or_else(
         || "?".to_owned(),
@@ -114,7 +118,11 @@ fn line(exchange: &Exchange) -> String {
         .response
         .as_ref()
         .map_or_else(|| "?".to_owned(), |it| format!("{} +{}", it.status, it.body_bytes));
-    let notes: Vec<_> = exchange.notes.iter().map(|note| format!(" {}", note.as_str())).collect();
+    let Anomalies { request: asked, response: told } = exchange.anomalies;
+    let notes = exchange.notes.iter().map(|note| format!(" {}", note.as_str()));
+    let asked = asked.iter().map(|anomaly| format!(" {anomaly}"));
+    let told = told.iter().map(|anomaly| format!(" resp:{anomaly}"));
+    let notes: Vec<_> = notes.chain(asked).chain(told).collect();
     format!("{}: {request} -> {response}{}", exchange.index, notes.concat())
 }
 

@@ -1,0 +1,63 @@
+//! What is read of bodies beyond their length: the number of a gRPC call's messages, and the first
+//! bytes of the few bodies that teach something about tokens.
+//!
+//! In: content as it passes, and how much of it was lost. Out: [`Content`], on the message. Samples
+//! hold credentials: they are wiped on drop, have no `Debug` output, and end at observation.
+
+pub mod grpc;
+pub mod sample;
+pub mod wanted;
+
+pub use sample::Sample;
+pub use wanted::Wanted;
+
+/// What was read of one body.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Content {
+    /// Its length only.
+    #[default]
+    Counted,
+    /// The messages of a gRPC call.
+    Grpc(grpc::Messages),
+    /// Its first bytes.
+    Sampled(Sample),
+}
+
+impl Content {
+    /// Takes the next bytes.
+    pub fn take(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Counted => {}
+            Self::Grpc(messages) => messages.take(bytes),
+            Self::Sampled(sample) => sample.take(bytes),
+        }
+    }
+
+    /// Passes over `len` bytes that were lost.
+    pub fn lose(&mut self, len: u64) {
+        match self {
+            Self::Counted => {}
+            Self::Grpc(messages) => messages.lose(len),
+            Self::Sampled(sample) => sample.cut(),
+        }
+    }
+
+    /// Whether the bytes to come matter: if not, they need not be captured.
+    #[must_use]
+    pub const fn is_wanting(&self) -> bool {
+        match self {
+            Self::Counted => false,
+            Self::Grpc(_) => true,
+            Self::Sampled(sample) => sample.is_open(),
+        }
+    }
+
+    /// Octets held.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Counted | Self::Grpc(_) => 0,
+            Self::Sampled(sample) => sample.size(),
+        }
+    }
+}
