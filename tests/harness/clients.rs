@@ -134,6 +134,15 @@ pub fn curl_with_key_log(
     )
 }
 
+/// The same within versions of TLS, by curl's options.
+///
+/// # Errors
+/// When curl is missing or gets no answer.
+pub fn curl_by_version(target: &Target, request: &Request, versions: [&str; 2]) -> Result<Reply> {
+    let options: Vec<_> = versions.iter().flat_map(|option| option.split('=')).collect();
+    curl_by(&mut Command::new("curl"), target, request, &options)
+}
+
 fn curl_by(
     command: &mut Command,
     target: &Target,

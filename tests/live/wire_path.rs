@@ -8,5 +8,6 @@ mod matrix;
 mod pair;
 mod places;
 mod secrets;
+mod servers;
 mod small_ring;
 mod ways;

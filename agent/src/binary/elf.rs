@@ -1,20 +1,25 @@
 //! What an ELF file is, what it exports, and its code.
 //!
-//! In: bytes of a file, which may be hostile: every read is checked against the slice, nothing is
+//! In: a file's bytes, which may be hostile: every read is checked against the slice, nothing is
 //! allocated by a size that the file states, and the tables are read up to a bound. Out:
 //! [`Library`], plain data.
 
 use std::collections::BTreeMap;
 
 use object::{
-    Architecture, Endianness, Object as _, ObjectSection as _, RelocationFlags, RelocationTarget,
+    Architecture, Endianness, Object as _, ObjectSection as _, ReadRef as _, RelocationFlags,
+    RelocationTarget,
     elf::{
-        FileHeader64, PF_X, PT_LOAD, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, SHN_UNDEF, STT_FUNC,
+        FileHeader64, PF_X, PT_LOAD, ProgramHeader64, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT,
+        SHN_UNDEF, STT_FUNC,
     },
     read::elf::{ElfFile64, ProgramHeader as _, SectionHeader as _, Sym as _, SymbolTable},
 };
 
-use crate::binary::code::{Code, Function, Linked, Segment};
+use crate::binary::{
+    code::{Code, Function, Linked, Segment},
+    source::Source,
+};
 
 /// Dynamic symbols that are read. Node's executable, the widest known, has 75,000.
 const MAX_SYMBOLS: usize = 1 << 18;
@@ -24,6 +29,9 @@ const MAX_RELOCATIONS: usize = 1 << 18;
 
 /// Executable segments that are read: linkers write one, or one for each alignment.
 const MAX_SEGMENTS: usize = 16;
+
+/// Bytes of a function that are read of a file that is not read whole.
+const MAX_WINDOW: u64 = 64 * 1024;
 
 /// Longest version text, in bytes; what goes on is cut.
 const MAX_VERSION: usize = 64;
@@ -57,17 +65,24 @@ impl<'data> Library<'data> {
     ///
     /// # Errors
     /// The file is no x86-64 ELF file. A function that is not exported is simply not there.
-    pub fn parse(bytes: &'data [u8], wanted: &[&'static str]) -> Result<Self, ElfError> {
-        let elf: ElfFile64<'_> = ElfFile64::parse(bytes).map_err(|_| ElfError::Malformed)?;
+    pub fn parse(
+        source: impl Into<Source<'data>>,
+        wanted: &[&'static str],
+    ) -> Result<Self, ElfError> {
+        let elf: Elf<'_> = ElfFile64::parse(source.into()).map_err(|_| ElfError::Malformed)?;
         if elf.architecture() != Architecture::X86_64 {
             return Err(ElfError::OtherArchitecture);
         }
         let (exports, starts) = functions(&elf, wanted);
+        let segments = match elf.data() {
+            Source::Whole(_) => segments(&elf),
+            Source::Pieces(_) => windows(&elf, &exports, &starts),
+        };
         Ok(Self {
             build_id: elf.build_id().ok().flatten().map(hex),
             version: version(&elf),
             exports,
-            code: Code { segments: segments(&elf), starts, slots: slots(&elf) },
+            code: Code { segments, starts, slots: slots(&elf) },
         })
     }
 
@@ -85,11 +100,12 @@ impl<'data> Library<'data> {
     }
 }
 
-type Symbols<'data> = SymbolTable<'data, FileHeader64<Endianness>>;
+type Elf<'data> = ElfFile64<'data, Endianness, Source<'data>>;
+type Symbols<'data> = SymbolTable<'data, FileHeader64<Endianness>, Source<'data>>;
 
 /// The wanted functions, and where any exported function begins.
 fn functions(
-    elf: &ElfFile64<'_>,
+    elf: &Elf<'_>,
     wanted: &[&'static str],
 ) -> (BTreeMap<&'static str, (u64, u64)>, Vec<u64>) {
     let (endian, symbols) = (elf.endian(), elf.elf_dynamic_symbol_table());
@@ -121,13 +137,9 @@ fn name(names: &[u8], at: u32, wanted: &[&'static str]) -> Option<&'static str> 
     wanted.iter().find(is_here).copied()
 }
 
-fn segments<'data>(elf: &ElfFile64<'data>) -> Vec<Segment<'data>> {
+fn segments<'data>(elf: &Elf<'data>) -> Vec<Segment<'data>> {
     let endian = elf.endian();
-    let executable = |header: &&object::elf::ProgramHeader64<Endianness>| {
-        header.p_type(endian) == PT_LOAD && header.p_flags(endian) & PF_X != 0
-    };
-    let headers = elf.elf_program_headers().iter().filter(executable).take(MAX_SEGMENTS);
-    headers
+    executable(elf)
         .filter_map(|header| {
             let bytes = header.data(endian, elf.data()).ok()?;
             Some(Segment {
@@ -139,8 +151,39 @@ fn segments<'data>(elf: &ElfFile64<'data>) -> Vec<Segment<'data>> {
         .collect()
 }
 
+fn executable<'elf>(elf: &'elf Elf<'_>) -> impl Iterator<Item = &'elf ProgramHeader64<Endianness>> {
+    let endian = elf.endian();
+    let is_code = move |header: &&ProgramHeader64<Endianness>| {
+        header.p_type(endian) == PT_LOAD && header.p_flags(endian) & PF_X != 0
+    };
+    elf.elf_program_headers().iter().filter(is_code).take(MAX_SEGMENTS)
+}
+
+/// The code of the exported functions alone. What is behind them is not seen: they are probed
+/// themselves then.
+fn windows<'data>(
+    elf: &Elf<'data>,
+    exports: &BTreeMap<&'static str, (u64, u64)>,
+    starts: &[u64],
+) -> Vec<Segment<'data>> {
+    let endian = elf.endian();
+    let window = |&(address, size): &(u64, u64)| {
+        let next = starts.get(starts.partition_point(|&start| start <= address));
+        let unsized_len = || next.map_or(MAX_WINDOW, |next| next.saturating_sub(address));
+        let len = if size == 0 { unsized_len() } else { size };
+        executable(elf).find_map(|header| {
+            let within = address.checked_sub(header.p_vaddr(endian))?;
+            let rest = header.p_filesz(endian).checked_sub(within)?;
+            let offset = header.p_offset(endian).checked_add(within)?;
+            let bytes = elf.data().read_bytes_at(offset, len.min(rest).min(MAX_WINDOW)).ok()?;
+            (!bytes.is_empty()).then_some(Segment { address, offset, bytes })
+        })
+    };
+    exports.values().filter_map(window).collect()
+}
+
 /// What the dynamic linker will write into the linkage table.
-fn slots(elf: &ElfFile64<'_>) -> BTreeMap<u64, Linked> {
+fn slots(elf: &Elf<'_>) -> BTreeMap<u64, Linked> {
     let symbols = elf.elf_dynamic_symbol_table();
     let relocations = elf.dynamic_relocations().into_iter().flatten().take(MAX_RELOCATIONS);
     relocations
@@ -164,8 +207,12 @@ fn linked(symbols: &Symbols<'_>, endian: Endianness, target: RelocationTarget) -
 
 /// The text `OpenSSL 3.0.22 25 Aug 2026` among the file's constants: at least the three numbers
 /// must be there, as messages name OpenSSL too.
-fn version(elf: &ElfFile64<'_>) -> Option<String> {
-    let constants = elf.section_by_name(".rodata")?.data().ok()?;
+fn version(elf: &Elf<'_>) -> Option<String> {
+    let (start, len) = elf.section_by_name(".rodata")?.file_range()?;
+    elf.data().search(start..start.checked_add(len)?, MAX_VERSION, version_in)
+}
+
+fn version_in(constants: &[u8]) -> Option<String> {
     memchr::memmem::find_iter(constants, b"OpenSSL ").find_map(|at| {
         let rest = constants.get(at..)?;
         let rest = rest.get(..MAX_VERSION).unwrap_or(rest);
@@ -224,6 +271,23 @@ mod tests {
         let version = Library::parse(&bytes, &[]).unwrap().version.unwrap();
         assert!(version.starts_with("OpenSSL 3."), "{version}");
         assert_eq!(Library::parse(&read("libssl.so.3"), &[]).unwrap().version, None);
+    }
+
+    #[test]
+    fn a_file_read_by_piece_shows_the_same_functions() {
+        use crate::binary::source::Pieces;
+        let path = "/usr/lib/x86_64-linux-gnu/libcrypto.so.3";
+        let (wanted, bytes) = (["EVP_KDF_derive", "EVP_PKEY_CTX_ctrl"], read("libcrypto.so.3"));
+        let pieces = Pieces::new(std::fs::File::open(path).unwrap()).unwrap();
+        let (whole, by_piece) = (
+            Library::parse(&bytes, &wanted).unwrap(),
+            Library::parse(Source::Pieces(&pieces), &wanted).unwrap(),
+        );
+        assert_eq!((&whole.exports, &whole.version), (&by_piece.exports, &by_piece.version));
+        for name in wanted {
+            let [one, other] = [&whole, &by_piece].map(|each| each.function(name).unwrap());
+            assert_eq!((one.offset, one.bytes), (other.offset, other.bytes), "{name}");
+        }
     }
 
     #[test]

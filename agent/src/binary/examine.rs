@@ -1,6 +1,6 @@
 //! All that is known about one file, for `scopewatch probe`.
 //!
-//! In: the bytes of any file. Out: an [`Examination`]: which library it holds, which probes it
+//! In: any file's bytes. Out: an [`Examination`]: which library it holds, which probes it
 //! would get, and why; printable, and as JSON. Needs no privilege and attaches nothing.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use crate::binary::{
     keysite::{self, KeyStep, NoKeySite},
     plan::{self, AttachPlan, NoPlan, Step},
     site::Site,
+    source::Source,
 };
 
 /// Which part of OpenSSL a file holds, by what it exports.
@@ -49,7 +50,7 @@ pub struct Examination {
 ///
 /// # Errors
 /// It is no x86-64 ELF file.
-pub fn examine(bytes: &[u8]) -> Result<Examination, ElfError> {
+pub fn examine(bytes: Source<'_>) -> Result<Examination, ElfError> {
     let call_path = plan::OPENSSL.map(|(name, _)| name);
     let library = Library::parse(bytes, &[call_path.as_slice(), &keysite::FUNCTIONS].concat())?;
     let has = |names: &[&str]| names.iter().any(|name| library.exports(name));
@@ -146,7 +147,7 @@ mod tests {
 
     fn examined(name: &str) -> Examination {
         let bytes = std::fs::read(format!("/usr/lib/x86_64-linux-gnu/{name}")).unwrap();
-        examine(&bytes).unwrap()
+        examine(Source::Whole(&bytes)).unwrap()
     }
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
                     let at = at.index(bytes.len());
                     bytes[at] = *byte;
                 }
-                let _ = examine(&bytes).map(|examination| examination.to_string());
+                let _ = examine(Source::Whole(&bytes)).map(|examination| examination.to_string());
             }
         }
     }

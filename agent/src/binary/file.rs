@@ -7,14 +7,33 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use crate::sandbox::protocol::Inode;
+use crate::{
+    binary::source::{Pieces, Source},
+    sandbox::protocol::Inode,
+};
 
-/// Longest library that is read, in bytes. libssl is under 2 MiB everywhere; the bound keeps a
-/// hostile container's "libssl.so" from exhausting the agent's memory.
-pub const MAX_LIBRARY: u64 = 64 * 1024 * 1024;
+/// Longest file that is read whole, in bytes. libcrypto is under 8 MiB everywhere; the bound keeps
+/// a hostile container's "libssl.so" from exhausting the agent's memory.
+pub const MAX_WHOLE: u64 = 64 * 1024 * 1024;
 
-/// Longest file that is read when somebody asks for it: executables that hold OpenSSL have 100 MiB.
-pub const MAX_EXECUTABLE: u64 = 512 * 1024 * 1024;
+/// What is read of a file.
+pub enum Content {
+    /// All.
+    Whole(Vec<u8>),
+    /// What is asked for, of a longer file.
+    Pieces(Pieces),
+}
+
+impl Content {
+    /// Its bytes.
+    #[must_use]
+    pub fn source(&self) -> Source<'_> {
+        match self {
+            Self::Whole(bytes) => Source::Whole(bytes),
+            Self::Pieces(pieces) => Source::Pieces(pieces),
+        }
+    }
+}
 
 /// An opened file and what it is.
 #[derive(Debug)]
@@ -38,18 +57,25 @@ impl LibraryFile {
         Ok(Self { file, inode })
     }
 
-    /// Reads it whole. Memory-mapping would let its owner end the agent by truncating it.
+    /// Reads it, at most [`MAX_WHOLE`] bytes. Memory-mapping would let its owner end the agent by
+    /// truncating it.
     ///
     /// # Errors
-    /// It is longer than `limit` bytes, or reading fails.
-    pub fn read(&self, limit: u64) -> io::Result<Vec<u8>> {
-        if self.file.metadata()?.len() > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any library"));
+    /// Reading fails.
+    pub fn read(&self) -> io::Result<Content> {
+        if self.file.metadata()?.len() > MAX_WHOLE {
+            return Ok(Content::Pieces(Pieces::new(self.file.try_clone()?)?));
         }
         let mut bytes = Vec::new();
         let file = &self.file;
-        file.take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        file.take(MAX_WHOLE).read_to_end(&mut bytes)?;
+        Ok(Content::Whole(bytes))
+    }
+
+    /// The file, to be asked for little.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.file
     }
 
     /// The file itself, to be kept.

@@ -17,7 +17,7 @@ use crate::{
     binary::{
         elf::ElfError,
         examine::{Examination, Holds, examine},
-        file::{LibraryFile, MAX_EXECUTABLE},
+        file::LibraryFile,
     },
     cli,
     commands::print,
@@ -79,10 +79,10 @@ fn of_process(pid: u32) -> Result<Vec<Examined>, Failure> {
 
 fn of_file(path: &Path, opened: io::Result<File>) -> Result<Examined, Failure> {
     let file = opened.and_then(LibraryFile::new);
-    let bytes = file.and_then(|file| file.read(MAX_EXECUTABLE));
+    let bytes = file.and_then(|file| file.read());
     let bytes = bytes.map_err(|error| unreadable(path, &error))?;
     let file = path.display().to_string();
-    let examination = examine(&bytes).map_err(|error: ElfError| {
+    let examination = examine(bytes.source()).map_err(|error: ElfError| {
         Failure::new(ExitCode::Data, format!("cannot probe {}: it is {error}", printable(&file)))
     })?;
     Ok(Examined { file, examination })

@@ -7,9 +7,10 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    fs::File,
+    fs::{self, File},
     io,
     num::NonZeroUsize,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -20,7 +21,8 @@ use lru::LruCache;
 use crate::{
     binary::{
         elf::{ElfError, Library},
-        file::{LibraryFile, MAX_LIBRARY},
+        exports,
+        file::LibraryFile,
         keysite::{self, NoKeySite},
         plan::{AttachPlan, NoPlan, OPENSSL, openssl},
     },
@@ -53,6 +55,9 @@ const LOOKS: [(Duration, Age); 6] = [
 
 /// New processes that wait for a look. When there are more, the next scan of all finds the rest.
 const MAX_WAITING: usize = 4096;
+
+/// What an executable exports that holds OpenSSL.
+const EXPORTED: [&str; 3] = ["SSL_read", "EVP_KDF_derive", "EVP_PKEY_CTX_ctrl"];
 
 /// A function that libssl has since 3.0.
 const SINCE_3_0: &str = "SSL_CTX_new_ex";
@@ -115,8 +120,18 @@ pub struct Discoverer {
     handover: Handover,
     /// By what `maps` prints: avoids opening a file that was seen.
     seen: LruCache<(String, u64), Option<Inode>>,
+    executables: LruCache<Executable, Option<Inode>>,
     outcomes: HashMap<Inode, Outcome>,
     waiting: BinaryHeap<Reverse<(Instant, u32, Age)>>,
+}
+
+/// An executable as it was when it was looked at.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Executable {
+    inode: Inode,
+    /// When it was last written, in seconds and nanoseconds: it may be replaced in place.
+    written: (i64, i64),
+    len: u64,
 }
 
 /// Whether a process has had time to load all that it loads together.
@@ -137,6 +152,7 @@ impl Discoverer {
             rescan,
             handover: Handover::default(),
             seen: LruCache::new(MAX_FILES),
+            executables: LruCache::new(MAX_FILES),
             outcomes: HashMap::new(),
             waiting: BinaryHeap::new(),
         }
@@ -199,7 +215,7 @@ impl Discoverer {
     }
 
     fn scan_process(&mut self, pid: u32, age: Age) {
-        let mut mapped = Vec::new();
+        let mut mapped = Vec::from_iter(self.look_at_executable(pid));
         // A process that is gone, or a kernel thread, has nothing to find.
         for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
             let inode = match self.seen.get(&mapping.file) {
@@ -215,6 +231,27 @@ impl Discoverer {
         if age == Age::Settled {
             self.cover(&mapped);
         }
+    }
+
+    /// The executable of `pid`, if it holds OpenSSL. One that was not seen takes a few small reads
+    /// to tell, one that was takes none.
+    fn look_at_executable(&mut self, pid: u32) -> Option<Inode> {
+        let path = format!("/proc/{pid}/exe");
+        let stat = fs::metadata(&path).ok()?;
+        let executable = Executable {
+            inode: Inode { device: stat.dev(), number: stat.ino() },
+            written: (stat.mtime(), stat.mtime_nsec()),
+            len: stat.len(),
+        };
+        if let Some(&known) = self.executables.get(&executable) {
+            return known;
+        }
+        let file = File::open(&path);
+        let holds = file.as_ref().is_ok_and(|file| exports::any(file, &EXPORTED));
+        let name = fs::read_link(&path).unwrap_or_default();
+        let inode = if holds { self.examine(&name.to_string_lossy(), file) } else { None };
+        self.executables.put(executable, inode);
+        inode
     }
 
     /// Probes the calls of a process's libssl after all, if none of the files that it maps shows
@@ -240,10 +277,12 @@ impl Discoverer {
     /// probed by this time, so that any connection that begins from here on is opened by them.
     fn take_over(&mut self) {
         for pid in maps::processes().unwrap_or_default() {
-            for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
-                if let Some(Some(inode)) = self.seen.get(&mapping.file) {
-                    self.handover.take_over(&self.broker, pid, *inode);
-                }
+            let mapped = maps::of_process(pid, is_wanted).unwrap_or_default();
+            let mut inodes: Vec<_> =
+                mapped.iter().filter_map(|each| *self.seen.get(&each.file)?).collect();
+            inodes.extend(self.look_at_executable(pid));
+            for inode in inodes {
+                self.handover.take_over(&self.broker, pid, inode);
             }
         }
     }
@@ -278,17 +317,20 @@ impl Discoverer {
     }
 
     fn probe(&mut self, file: LibraryFile) -> Result<Outcome, Reason> {
-        let bytes = file.read(MAX_LIBRARY)?;
+        let bytes = file.read()?;
         let wanted: Vec<_> = OPENSSL
             .iter()
             .map(|(name, _)| *name)
             .chain(keysite::FUNCTIONS)
             .chain([SINCE_3_0])
             .collect();
-        let library = Library::parse(&bytes, &wanted)?;
+        let library = Library::parse(bytes.source(), &wanted)?;
         let inode = file.inode;
         if !library.exports("SSL_read") {
             return self.probe_secrets(&library, file);
+        }
+        if self.method == Method::Wire && keysite::openssl(&library).is_ok() {
+            return self.probe_both(&library, file);
         }
         let plan = openssl(&library, self.return_probes_safe)?;
         if self.method == Method::Wire && is_beside_key_site(&library) {
@@ -297,6 +339,14 @@ impl Discoverer {
         }
         self.broker.attach(file.into_fd(), inode, plan.points(), None)?;
         Ok(Outcome::Calls(plan))
+    }
+
+    /// A file that holds both libraries: its calls are for old connections.
+    fn probe_both(&mut self, library: &Library<'_>, file: LibraryFile) -> Result<Outcome, Reason> {
+        if let Ok(plan) = openssl(library, self.return_probes_safe) {
+            self.handover.keep(file.inode, file.file().try_clone()?, plan);
+        }
+        self.probe_secrets(library, file)
     }
 
     fn probe_secrets(&self, library: &Library<'_>, file: LibraryFile) -> Result<Outcome, Reason> {

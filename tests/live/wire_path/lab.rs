@@ -28,8 +28,6 @@ pub struct Lab {
 struct Made {
     request: Request,
     reply: Reply,
-    /// Whether the client's process must be told.
-    peer: bool,
 }
 
 impl Lab {
@@ -58,12 +56,7 @@ impl Lab {
 
     /// An exchange was made, whose event must name both processes.
     pub fn tell(&mut self, request: Request, reply: Reply) {
-        self.made.push(Made { request, reply, peer: true });
-    }
-
-    /// An exchange was made by a client whose process may be unknown.
-    pub fn tell_of_server(&mut self, request: Request, reply: Reply) {
-        self.made.push(Made { request, reply, peer: false });
+        self.made.push(Made { request, reply });
     }
 
     /// Stops the agent and checks its events.
@@ -97,7 +90,7 @@ pub fn is_on(event: &Value, port: u16) -> bool {
 
 impl Made {
     fn check(&self, events: &[Value], testbed: &Testbed) -> Result<()> {
-        let Self { request, reply, peer } = self;
+        let Self { request, reply } = self;
         let sought = Sought {
             role: "server",
             method: request.method.clone(),
@@ -118,11 +111,9 @@ impl Made {
             ("/server/ip", json!("127.0.0.1")),
             ("/process/pid", json!(testbed.nginx().worker_pid())),
             ("/process/comm", json!("nginx")),
+            ("/peer/pid", json!(reply.client_pid)),
+            ("/peer/comm", json!(reply.client_comm)),
         ];
-        if *peer {
-            expected.push(("/peer/pid", json!(reply.client_pid)));
-            expected.push(("/peer/comm", json!(reply.client_comm)));
-        }
         if !request.body.is_empty() {
             expected.push(("/http/req_bytes", json!(request.body.len())));
         }

@@ -54,13 +54,16 @@ pub const DEBIAN_RUST: [&[&str]; 2] = [
 pub const LLVMS: [u8; 3] = [22, 23, 21];
 
 /// Programs that tests and demo run, each with the packages that have it, the best first.
-pub const PEERS: [(&str, &[&str]); 7] = [
+pub const PEERS: [(&str, &[&str]); 9] = [
     ("nginx", &["nginx-light", "nginx", "nginx-core", "nginx-full", "nginx-extras"]),
     ("curl", &["curl"]),
     ("openssl", &["openssl"]),
     ("cryptsetup", &["cryptsetup-bin"]),
     ("python3", &["python3"]),
     ("wrk", &["wrk"]),
+    ("node", &["nodejs"]),
+    // Without the service that the package `apache2` would start.
+    ("apache2", &["apache2-bin"]),
     ("setpriv", &["util-linux"]),
 ];
 
