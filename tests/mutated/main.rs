@@ -175,9 +175,9 @@ impl Played {
     }
 
     fn hash(&mut self, exchange: &Exchange) {
-        let Exchange { index, role, request, response, notes } = exchange;
+        let Exchange { index, role, request, response, notes, anomalies } = exchange;
         let digest = &mut self.digest;
-        (index, role.as_str(), notes).hash(digest);
+        (index, role.as_str(), notes, format!("{anomalies:?}")).hash(digest);
         let mut fields = |fields: &Fields| fields.iter().for_each(|field| field.hash(digest));
         request.iter().for_each(|request| fields(&request.fields));
         response.iter().for_each(|response| fields(&response.fields));

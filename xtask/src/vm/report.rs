@@ -3,7 +3,9 @@
 //! In: lines of the report and the kernel's console. Out: a [`Report`]. Pure; both may break off
 //! anywhere, as a machine does that crashes.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use anyhow::{Result, ensure};
 
 /// Begins a step of the guest.
 pub const STEP: &str = "@step ";
@@ -107,6 +109,23 @@ impl fmt::Display for Report {
     }
 }
 
+/// Whether the agent's last words of a soak are those of programs that ran undisturbed. Without what
+/// keeps them off shared stacks, calls were mixed up: dozens of gaps and faults, and invented
+/// exchanges, long before a kernel panicked.
+///
+/// # Errors
+/// Something is counted that an undisturbed run does not have.
+pub fn sound(counters: &BTreeMap<String, u64>) -> Result<()> {
+    let count = |name: &str| counters.get(name).copied().unwrap_or(0);
+    ensure!(count("exchanges") > 0, "the agent saw nothing");
+    for name in ["gaps", "user_faults", "dropped_records", "malformed_records"] {
+        ensure!(count(name) == 0, "{name}={}", count(name));
+    }
+    // One is the agent's own test.
+    ensure!(count("unmatched_returns") <= 1, "unmatched_returns={}", count("unmatched_returns"));
+    Ok(())
+}
+
 /// Name and instructions that the verifier looked at, from a line of `scopewatch doctor --programs`.
 fn verified(line: &str) -> Option<(String, u32)> {
     let mut words = line.strip_prefix("accepted")?.split_whitespace();
@@ -177,6 +196,18 @@ mod tests {
         report.accidents = accidents("[1.0] all well\r\n[2.0] BUG: scheduling while atomic\r\n");
         assert!(!report.is_good());
         assert!(report.to_string().contains("KERNEL: [2.0] BUG: scheduling while atomic"));
+    }
+
+    #[test]
+    fn a_soak_in_which_calls_were_mixed_up_is_bad() {
+        let check = |counters: &[(&str, u64)], good| {
+            let named = counters.iter().map(|(name, count)| ((*name).to_owned(), *count));
+            assert_eq!(sound(&named.collect()).is_ok(), good, "{counters:?}");
+        };
+        check(&[("exchanges", 31_152), ("unmatched_returns", 1)], true);
+        check(&[("exchanges", 62_371), ("gaps", 58), ("user_faults", 117)], false);
+        check(&[("exchanges", 62_371), ("unmatched_returns", 29)], false);
+        check(&[("gaps", 0)], false);
     }
 
     #[test]
