@@ -26,7 +26,7 @@ pub use self::stages::Stages;
 use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},
     capture::{
-        CaptureEvent, EventSink,
+        CaptureEvent, EventSink, Skip,
         live::{Live, boot_nanos},
         recorder::Recorder,
         replay::{End, Replay},
@@ -202,5 +202,9 @@ impl EventSink for Tee<'_> {
             recorder.accept(event);
         }
         self.stages.accept(event);
+    }
+
+    fn skippable(&mut self) -> Option<Skip> {
+        self.stages.skippable()
     }
 }

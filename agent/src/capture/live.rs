@@ -271,7 +271,8 @@ impl<E: Enricher> Live<E> {
 
     /// Hands on what the wire path opened.
     fn tell_opened(&mut self, sink: &mut impl EventSink) {
-        for event in std::mem::take(&mut self.opened) {
+        let mut opened = std::mem::take(&mut self.opened);
+        for event in opened.drain(..) {
             if let CaptureEvent::Socket { session, peer, .. } = event {
                 self.name(session.pid, sink);
                 if let Some(peer) = peer {
@@ -279,7 +280,11 @@ impl<E: Enricher> Live<E> {
                 }
             }
             sink.accept(&event.borrow());
+            if let Some((skip, wire)) = sink.skippable().zip(self.wire.as_mut()) {
+                wire.skip(skip);
+            }
         }
+        self.opened = opened;
     }
 
     /// Whether the wire path tells of the connection that a session of the call path is on.

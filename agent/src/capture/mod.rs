@@ -84,6 +84,19 @@ pub enum CaptureEvent<B> {
         /// Now.
         at: Timestamp,
     },
+    /// Plaintext that was there and was not asked for: see [`Skip`].
+    Skipped {
+        /// When the process had the bytes or handed them over.
+        at: Timestamp,
+        /// Whose they are.
+        session: SessionKey,
+        /// Which way they went.
+        direction: Direction,
+        /// Position of the first byte in this direction of the session.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
 }
 
 impl CaptureEvent<&[u8]> {
@@ -95,6 +108,9 @@ impl CaptureEvent<&[u8]> {
             &Self::Data { at, session, direction, offset, lost, bytes } => {
                 let bytes = Bytes::copy_from_slice(bytes);
                 CaptureEvent::Data { at, session, direction, offset, lost, bytes }
+            }
+            &Self::Skipped { at, session, direction, offset, bytes } => {
+                CaptureEvent::Skipped { at, session, direction, offset, bytes }
             }
             &Self::Socket { at, session, socket, peer } => {
                 CaptureEvent::Socket { at, session, socket, peer }
@@ -122,6 +138,9 @@ impl CaptureEvent<Bytes> {
                 lost: *lost,
                 bytes,
             },
+            &Self::Skipped { at, session, direction, offset, bytes } => {
+                CaptureEvent::Skipped { at, session, direction, offset, bytes }
+            }
             &Self::Socket { at, session, socket, peer } => {
                 CaptureEvent::Socket { at, session, socket, peer }
             }
@@ -140,6 +159,7 @@ impl<B> CaptureEvent<B> {
     pub const fn session(&self) -> Option<SessionKey> {
         match self {
             Self::Data { session, .. }
+            | Self::Skipped { session, .. }
             | Self::Socket { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
@@ -147,8 +167,24 @@ impl<B> CaptureEvent<B> {
     }
 }
 
+/// Plaintext that need not be told: whoever reads the connection only counts it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Skip {
+    /// The session.
+    pub session: SessionKey,
+    /// The direction.
+    pub direction: Direction,
+    /// Position of the first byte that must be told again.
+    pub until: u64,
+}
+
 /// Receives captured events in order.
 pub trait EventSink {
     /// Takes one event.
     fn accept(&mut self, event: &CaptureEvent<&[u8]>);
+
+    /// What need not be told after the event that was taken last, if that is known at once.
+    fn skippable(&mut self) -> Option<Skip> {
+        None
+    }
 }

@@ -185,13 +185,29 @@ mod tests {
                 socket: Socket { cookie, local, remote, netns },
                 peer: None,
             });
+        let skipped = (at.clone(), session.clone(), direction.clone(), any::<(u64, u64)>())
+            .prop_map(|(at, session, direction, (offset, bytes))| CaptureEvent::Skipped {
+                at,
+                session,
+                direction,
+                offset,
+                bytes,
+            });
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
         let process = any::<(u32, String)>().prop_map(|(pid, comm)| {
             CaptureEvent::Process(Arc::new(Process { comm, ..Process::unknown(pid) }))
         });
-        prop_oneof![data, socket, close, exit, process, at.prop_map(|at| CaptureEvent::Tick { at })]
+        prop_oneof![
+            data,
+            skipped,
+            socket,
+            close,
+            exit,
+            process,
+            at.prop_map(|at| CaptureEvent::Tick { at })
+        ]
     }
 
     fn borrowed(event: &CaptureEvent<Bytes>) -> Vec<u8> {

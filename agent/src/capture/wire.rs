@@ -29,10 +29,10 @@ use scopewatch_common::{Capture, SecretKind};
 
 use crate::{
     capture::{
-        CaptureEvent,
+        CaptureEvent, Skip,
         wire::{
             attribution::{Owners, observe},
-            flow::{Flow, MAX_COOKIES, sent_by},
+            flow::{Flow, MAX_COOKIES, sender, sent_by},
             shown::shown,
             waiting::{MAX_WAITING, Waiting},
         },
@@ -194,6 +194,20 @@ impl Wire {
             self.counts.uncovered += 1;
             self.give_up(id, now, out);
         }
+    }
+
+    /// Leaves unopened what need not be told.
+    pub fn skip(&mut self, skip: Skip) {
+        let Skip { session, direction, until } = skip;
+        let Some(flow) = self.flows.get_mut(&FlowId(session.object)) else { return };
+        let Some(observed) = flow.observed.filter(|observed| observed.session == session) else {
+            return;
+        };
+        // Seen from side A, as seeing from an end and back is the same.
+        let direction = observed.sees(direction);
+        let from = sender(direction);
+        let told = observed.lost.of(from).saturating_add(flow.told.of(from));
+        flow.tls.skip(direction, until.saturating_sub(told));
     }
 
     /// Whether the plaintext of a socket comes from here.

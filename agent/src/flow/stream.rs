@@ -51,6 +51,16 @@ impl Stream {
         .into_iter()
         .flatten()
     }
+
+    /// Takes it that `bytes` from `offset` on were there and are not told: how many before them are
+    /// missing, and how many of them are new.
+    pub fn skip(&mut self, offset: u64, bytes: u64) -> (u64, u64) {
+        let end = offset.saturating_add(bytes);
+        let missing = offset.saturating_sub(self.next);
+        let new = end.saturating_sub(self.next.max(offset));
+        self.next = self.next.max(end);
+        (missing, new)
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +112,17 @@ mod tests {
         check(&[(0, 0, "abcd"), (2, 0, "cdef")], "abcdef");
         check(&[(0, 0, "abcd"), (1, 5, "bc")], "abcd[4]");
         check(&[(0, 4, "ab"), (3, 0, "defg")], "ab[4]g");
+    }
+
+    #[test]
+    fn what_is_skipped_counts_once_and_shows_what_is_missing_before_it() {
+        let mut stream = Stream::new();
+        assert_eq!(stream.push(0, 0, b"ab").count(), 1);
+        assert_eq!(stream.skip(2, 10), (0, 10));
+        assert_eq!(stream.skip(8, 6), (0, 2));
+        assert_eq!(stream.skip(0, 14), (0, 0));
+        assert_eq!(stream.skip(20, 1), (6, 1));
+        assert_eq!(stream.skip(u64::MAX, u64::MAX), (u64::MAX - 21, 0));
     }
 
     #[test]

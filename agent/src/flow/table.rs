@@ -13,7 +13,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    capture::{CaptureEvent, SessionKey},
+    capture::{CaptureEvent, SessionKey, Skip},
     clock::{NANOS_PER_SEC, Timestamp},
     flow::{
         chunk::{Chunk, Connection, Direction, Payload, UNKNOWN_LOSS},
@@ -30,6 +30,10 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 /// A process that is older than the capture may hold connections that are, too. One in the middle
 /// of a message moves bytes soon; one that was idle begins with a whole message, and needs no care.
 const OLD_CONNECTION_NANOS: u64 = 10 * NANOS_PER_SEC;
+
+/// Least that is worth skipping, in bytes: a record of TLS is at most as long, and of a shorter
+/// rest some is here already.
+const MIN_SKIP: u64 = 16 * 1024;
 
 /// Bounds on a table.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,8 @@ pub struct Counts {
     pub idle: u64,
     /// Losses within streams.
     pub gaps: u64,
+    /// Bytes of bodies that nobody needed to see.
+    pub skipped_bytes: u64,
     /// Bytes that were lost so, as far as their number is known.
     pub gap_bytes: u64,
 }
@@ -60,7 +66,8 @@ pub struct Counts {
 impl Counts {
     /// Adds another table's counts.
     pub const fn add(&mut self, other: Self) {
-        let Self { connections, exchanges, evicted, idle, gaps, gap_bytes } = other;
+        let Self { connections, exchanges, evicted, idle, gaps, gap_bytes, skipped_bytes } = other;
+        self.skipped_bytes = self.skipped_bytes.saturating_add(skipped_bytes);
         self.connections += connections;
         self.exchanges += exchanges;
         self.evicted += evicted;
@@ -133,6 +140,10 @@ impl Table {
                     self.feed(session, Chunk { at, direction, payload }, out);
                 }
             }
+            CaptureEvent::Skipped { at, session, direction, offset, bytes } => {
+                self.make_room(at, &session, out);
+                self.skipped(at, (session, direction), (offset, bytes), out);
+            }
             CaptureEvent::Socket { at, session, socket, peer } => {
                 self.make_room(at, &session, out);
                 let peer = peer.map(|pid| self.process(pid));
@@ -147,6 +158,37 @@ impl Table {
             CaptureEvent::Exit { at, pid } => self.exit(pid, at, out),
             CaptureEvent::Tick { at } => self.expire(at, out),
         }
+    }
+
+    /// Takes `bytes` from `offset` on that were not told because they were not asked for. What
+    /// should have come before them is lost.
+    fn skipped(
+        &mut self,
+        at: Timestamp,
+        (session, direction): (SessionKey, Direction),
+        (offset, bytes): (u64, u64),
+        out: &mut Vec<Seen>,
+    ) {
+        let stream = self.flow(session, at).stream(direction);
+        let (before, new) = stream.skip(offset, bytes);
+        if before > 0 {
+            self.feed(session, Chunk { at, direction, payload: Payload::Gap(before) }, out);
+        }
+        if new > 0 {
+            self.step(session, at, out, |codec, counts, exchanges| {
+                counts.skipped_bytes = counts.skipped_bytes.saturating_add(new);
+                codec.skipped(direction, at, new, exchanges);
+            });
+        }
+    }
+
+    /// What need not be told of `session` from here on, if it is enough to be worth it.
+    #[must_use]
+    pub fn skippable(&mut self, session: SessionKey, direction: Direction) -> Option<Skip> {
+        let flow = self.flows.peek_mut(&session)?;
+        let bytes = flow.codec.skippable(direction);
+        let until = flow.stream(direction).next_offset().saturating_add(bytes);
+        (bytes >= MIN_SKIP).then_some(Skip { session, direction, until })
     }
 
     /// Finishes every connection: no more events will come.
@@ -202,20 +244,31 @@ impl Table {
     }
 
     fn feed(&mut self, session: SessionKey, chunk: Chunk<&[u8]>, out: &mut Vec<Seen>) {
-        let Self { flows, exchanges, counts, .. } = self;
-        let Some(flow) = flows.peek_mut(&session) else { return };
         let Chunk { at, direction, payload } = chunk;
-        match payload {
-            Payload::Bytes(bytes) => flow.codec.feed(direction, at, bytes, exchanges),
+        self.step(session, at, out, |codec, counts, exchanges| match payload {
+            Payload::Bytes(bytes) => codec.feed(direction, at, bytes, exchanges),
             Payload::Gap(len) => {
                 counts.gaps += 1;
                 // Neither what stands for a loss of unknown length, nor what a recording claims.
                 let known = len.checked_rem(UNKNOWN_LOSS).unwrap_or(0);
                 counts.gap_bytes = counts.gap_bytes.saturating_add(known);
-                flow.codec.gap(direction, at, len, exchanges);
+                codec.gap(direction, at, len, exchanges);
             }
-            Payload::End => flow.codec.end(direction, at, exchanges),
-        }
+            Payload::End => codec.end(direction, at, exchanges),
+        });
+    }
+
+    /// Lets a connection's codec take a step, and hands out what came of it.
+    fn step(
+        &mut self,
+        session: SessionKey,
+        at: Timestamp,
+        out: &mut Vec<Seen>,
+        step: impl FnOnce(&mut Codec, &mut Counts, &mut Vec<Exchange>),
+    ) {
+        let Self { flows, exchanges, counts, .. } = self;
+        let Some(flow) = flows.peek_mut(&session) else { return };
+        step(&mut flow.codec, counts, exchanges);
         counts.exchanges += exchanges.len() as u64;
         out.extend(exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
     }

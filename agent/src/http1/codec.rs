@@ -104,7 +104,11 @@ impl Connection {
             Direction::Inbound => &self.inbound,
             Direction::Outbound => &self.outbound,
         };
-        half.reading.as_ref().map_or(0, |reading| reading.body.skippable())
+        match &half.reading {
+            _ if self.tunnel.is_some() => u64::MAX,
+            Some(reading) if !reading.content.is_wanting() => reading.body.skippable(),
+            Some(_) | None => 0,
+        }
     }
 
     /// Passes over `len` bytes of one direction that were there, and were not asked for: they are
@@ -118,6 +122,9 @@ impl Connection {
     ) {
         if len > self.skippable(direction) || self.is_done() || self.half(direction).has_ended {
             return self.gap(direction, at, len, out);
+        }
+        if self.tunnel.is_some() {
+            return self.carry(direction, at, len, false);
         }
         if let Some(reading) = &mut self.half(direction).reading {
             reading.body.skip(len);

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Summary;
 use crate::{
-    capture::{CaptureEvent, EventSink, SessionKey},
+    capture::{CaptureEvent, EventSink, SessionKey, Skip},
     clock::Timestamp,
     config::compiled::Config,
     event::access::{Author, Origin},
@@ -25,6 +25,10 @@ use crate::{
 
 /// Captured events that wait for one worker: at most 16 KiB each, so 64 MiB a worker at worst.
 const WORKER_QUEUE: usize = 4096;
+
+/// Shortest piece of plaintext, in bytes, after which it is asked whether more of the kind may be
+/// skipped.
+const MIN_PIECE: usize = 1024;
 
 /// The stages after capture, running.
 pub struct Stages {
@@ -61,6 +65,7 @@ impl Stages {
             author: Author::new(origin.clone()),
             lines: lines.clone(),
             seen: Vec::new(),
+            skippable: None,
             now: Timestamp::default(),
         };
         let workers = match config.workers {
@@ -113,19 +118,28 @@ impl Stages {
 impl EventSink for Stages {
     /// Hands an event to the worker that follows its connection; what concerns all goes to all.
     fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
-        match &mut self.workers {
-            Workers::Here(worker) => worker.accept(event),
-            Workers::Threads { queues, .. } => match event.session() {
-                Some(session) => {
-                    // A closed channel means that the run is ending.
-                    if let Some(queue) = queues.get(shard(session, queues.len())) {
-                        let _ = queue.send(event.to_owned());
-                    }
-                }
-                None => queues.iter().for_each(|queue| {
+        let queues = match &mut self.workers {
+            Workers::Here(worker) => return worker.accept(event),
+            Workers::Threads { queues, .. } => queues,
+        };
+        match event.session() {
+            Some(session) => {
+                // A closed channel means that the run is ending.
+                if let Some(queue) = queues.get(shard(session, queues.len())) {
                     let _ = queue.send(event.to_owned());
-                }),
-            },
+                }
+            }
+            None => queues.iter().for_each(|queue| {
+                let _ = queue.send(event.to_owned());
+            }),
+        }
+    }
+
+    /// Known at once only where there is no queue: several workers are told everything.
+    fn skippable(&mut self) -> Option<Skip> {
+        match &mut self.workers {
+            Workers::Here(worker) => worker.skippable.take(),
+            Workers::Threads { .. } => None,
         }
     }
 }
@@ -156,6 +170,8 @@ struct Worker {
     lines: Lines,
     /// Exchanges on their way out; empty between events.
     seen: Vec<table::Seen>,
+    /// What need not be told after the last event.
+    skippable: Option<Skip>,
     now: Timestamp,
 }
 
@@ -176,6 +192,13 @@ impl Worker {
         }
         self.table.accept(event, &mut self.seen);
         self.emit();
+        self.skippable = match event {
+            // A body that is worth skipping comes in pieces of this length.
+            CaptureEvent::Data { session, direction, bytes, .. } if bytes.len() >= MIN_PIECE => {
+                self.table.skippable(*session, *direction)
+            }
+            _ => None,
+        };
     }
 
     fn finish(mut self) -> table::Counts {

@@ -26,8 +26,17 @@ impl Flow {
         if let Output::Closed { .. } = output {
             self.live = self.live.saturating_sub(1);
         }
-        if let Output::Data { direction, offset, bytes, .. } = &output {
-            *self.told.at(sender(*direction)) = offset.saturating_add(bytes.len() as u64);
+        let told = match &output {
+            Output::Data { direction, offset, bytes, .. } => {
+                Some((*direction, offset.saturating_add(bytes.len() as u64)))
+            }
+            Output::Skipped { direction, offset, bytes, .. } => {
+                Some((*direction, offset.saturating_add(*bytes)))
+            }
+            _ => None,
+        };
+        if let Some((direction, end)) = told {
+            *self.told.at(sender(direction)) = end;
         }
         let observed = self.observed.as_mut()?;
         let session = observed.session;
@@ -51,7 +60,10 @@ impl Flow {
         match output {
             Output::Data { direction, at, offset, bytes } => data(at, direction, offset, 0, bytes),
             Output::Skipped { direction, at, offset, bytes } => {
-                data(at, direction, offset, bytes, Bytes::new())
+                let offset = observed.lost.of(sender(direction)).saturating_add(offset);
+                let direction = observed.sees(direction);
+                out.push(CaptureEvent::Skipped { at, session, direction, offset, bytes });
+                Some(at)
             }
             Output::Gap { direction, at, at_most: _ } => {
                 let offset = self.told.of(sender(direction));

@@ -2,6 +2,7 @@
 //! ones, cut into segments as sockets of this host would show them.
 
 mod attribution;
+mod bodies;
 mod bounds;
 mod loss;
 
@@ -98,6 +99,8 @@ struct Told {
     inbound: Vec<u8>,
     outbound: Vec<u8>,
     lost: u64,
+    /// Bytes that were not asked for, of either direction.
+    skipped: u64,
     closed: Vec<Option<Direction>>,
 }
 
@@ -208,6 +211,7 @@ impl Rig {
                     }
                 }
                 CaptureEvent::Close { direction, .. } => told.closed.push(direction),
+                CaptureEvent::Skipped { bytes, .. } => told.skipped += bytes,
                 CaptureEvent::Process(_)
                 | CaptureEvent::Exit { .. }
                 | CaptureEvent::Tick { .. } => panic!("the wire path tells of none: {event:?}"),

@@ -201,3 +201,53 @@ fn losses_that_a_recording_makes_up_do_not_overflow_their_count() {
     all.add(table.counts);
     assert_eq!(all.gap_bytes, u64::MAX);
 }
+
+#[test]
+fn the_rest_of_a_body_may_be_skipped_and_is_counted() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let (inbound, outbound) = (Direction::Inbound, Direction::Outbound);
+    feed(&mut table, [young(7), data(1, key, inbound, 0, REQUEST)]);
+    assert_eq!(table.skippable(key, inbound), None);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nfirst";
+    feed(&mut table, [data(1, key, outbound, 0, head)]);
+    let until = head.len() as u64 - 5 + 100_000;
+    assert_eq!(
+        table.skippable(key, outbound),
+        Some(Skip { session: key, direction: outbound, until })
+    );
+    let (offset, bytes) = (head.len() as u64, 99_990);
+    let at = at(2);
+    let skipped = CaptureEvent::Skipped { at, session: key, direction: outbound, offset, bytes };
+    let rest = head.len() + 99_990;
+    let seen = feed(&mut table, [skipped.clone(), skipped, data(3, key, outbound, rest, "last!")]);
+    assert_eq!(statuses(&seen), [Some(200)]);
+    assert_eq!(seen[0].exchange.response.as_ref().unwrap().body_bytes, 100_000);
+    assert!(seen[0].exchange.notes.is_empty(), "{:?}", seen[0].exchange.notes);
+    assert_eq!((table.counts.skipped_bytes, table.counts.gaps), (99_990, 0));
+}
+
+#[test]
+fn bytes_that_were_skipped_where_none_could_be_are_lost() {
+    let key = session(7, 0x10);
+    let (at, direction) = (at(1), Direction::Inbound);
+    let half = "POST / HTTP/1.1\r\nHost: h\r\nContent-Le";
+    let offset = half.len() as u64;
+    let outcome = |missing| {
+        let mut table = Table::new(LIMITS);
+        let events = [
+            young(7),
+            data(1, key, direction, 0, half),
+            missing,
+            data(1, key, direction, half.len() + 50, REQUEST),
+            data(1, key, Direction::Outbound, 0, RESPONSE),
+        ];
+        let seen = feed(&mut table, events);
+        seen.into_iter().map(|seen| seen.exchange.notes).collect::<Vec<_>>()
+    };
+    let skipped = CaptureEvent::Skipped { at, session: key, direction, offset, bytes: 50 };
+    let lost = CaptureEvent::Data { at, session: key, direction, offset, lost: 50, bytes: &[][..] };
+    let outcome_of_loss = outcome(lost);
+    assert!(outcome_of_loss[0].contains(&crate::http::message::Note::RequestHeadLost));
+    assert_eq!(outcome(skipped), outcome_of_loss);
+}

@@ -87,7 +87,7 @@ fn take(table: &mut FlowTable, segment: &Segment<'_>, out: &mut Vec<WireChunk>) 
     table.push(segment, out).map(|seen| seen.flow)
 }
 
-/// Pieces of one stream that follow each other without a gap between are one.
+/// The streams, however they were cut into pieces.
 fn joined(out: &[WireChunk]) -> HashMap<(FlowId, Side), Vec<Payload<Vec<u8>>>> {
     let mut streams: HashMap<_, Vec<Payload<Vec<u8>>>> = HashMap::new();
     for WireChunk { flow, from, payload, .. } in out {
@@ -95,6 +95,7 @@ fn joined(out: &[WireChunk]) -> HashMap<(FlowId, Side), Vec<Payload<Vec<u8>>>> {
         match (stream.last_mut(), payload) {
             (Some(Payload::Bytes(before)), Payload::Bytes(bytes)) => before.extend(bytes),
             (_, Payload::Bytes(bytes)) => stream.push(Payload::Bytes(bytes.to_vec())),
+            (Some(Payload::Gap(before)), Payload::Gap(missing)) => *before += missing,
             (_, Payload::Gap(missing)) => stream.push(Payload::Gap(*missing)),
             (_, Payload::End) => stream.push(Payload::End),
         }
