@@ -175,7 +175,11 @@ impl Flow {
         if flags.rst || (flags.syn && stream.first() == first) {
             return Fit::Same;
         }
-        let foreign = u64::from(stream.ahead(first).unsigned_abs()) > WINDOW;
+        // Behind its FIN a sender has nothing to say: that is another connection, whose numbers the
+        // kernel begins not far ahead if the ports are used again soon (RFC 6528 §3).
+        let ahead = stream.ahead(first);
+        let foreign =
+            u64::from(ahead.unsigned_abs()) > WINDOW || (stream.has_finished() && ahead >= 0);
         if flags.syn && !flags.ack && !self.is_closed() {
             self.challenge = Some(Challenge { from, first });
             return Fit::Odd;

@@ -128,6 +128,12 @@ impl Reassembler {
         self.ended
     }
 
+    /// Whether all was yielded that the sender said before its FIN.
+    #[must_use]
+    pub const fn has_finished(&self) -> bool {
+        self.ended && matches!(self.fin, Some(fin) if fin == self.next)
+    }
+
     /// Offset of the next byte to yield.
     #[must_use]
     pub const fn next(&self) -> u64 {

@@ -232,6 +232,20 @@ fn port_reuse_whose_handshake_was_missed() {
 }
 
 #[test]
+fn port_reuse_so_soon_that_the_numbers_are_near() {
+    let mut rig = Rig::new();
+    rig.handshake(100, 500);
+    rig.client("F.", 101, 501, REQUEST);
+    rig.server("F.", 501, 102 + REQUEST_LEN, ANSWER);
+    rig.gives(&[&a(1), "1A:$", &b(1), "1B:$"]);
+    // A copy of the last segment is none of the next connection, whose handshake was not told.
+    rig.client("F.", 101, 501, REQUEST);
+    assert_eq!(rig.gives(&[]).ports_reused, 0);
+    rig.client(".", 500_101, 700_501, REQUEST);
+    assert_eq!(rig.gives(&[&a(2)]).ports_reused, 1);
+}
+
+#[test]
 fn a_forged_syn_does_not_end_a_connection() {
     let mut rig = Rig::new();
     rig.handshake(100, 500);
