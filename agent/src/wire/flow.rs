@@ -88,6 +88,8 @@ pub struct Flow {
     b: Option<Reassembler>,
     gate: Gate,
     challenge: Option<Challenge>,
+    /// The sockets at which side A's and side B's segments were seen last.
+    sockets: [u64; 2],
     closed: Option<Timestamp>,
     /// When the table will next look after this flow.
     pub(super) scheduled: Option<Timestamp>,
@@ -103,6 +105,7 @@ impl Flow {
             b: None,
             gate: Gate::new(joined_late),
             challenge: None,
+            sockets: [0; 2],
             closed: None,
             scheduled: None,
         }
@@ -186,8 +189,26 @@ impl Flow {
         }
         match birth {
             Some(birth) if self.is_closed() && (flags.syn || foreign) => Fit::Successor(birth),
+            Some(birth) if foreign && self.is_elsewhere(from, segment) => Fit::Successor(birth),
             _ if flags.syn => Fit::Odd,
             _ => Fit::Same,
+        }
+    }
+
+    /// Whether a segment was seen at another socket, and has nothing to do with what the other
+    /// side sent, either. Who forges a segment of a live flow reaches the flow's own socket.
+    fn is_elsewhere(&self, from: Side, segment: &Segment<'_>) -> bool {
+        let far = |other: &Reassembler| u64::from(other.ahead(segment.ack).unsigned_abs()) > WINDOW;
+        let known = self.sockets.get(from as usize).copied().unwrap_or(0);
+        segment.flags.ack
+            && self.stream(from.other()).is_some_and(far)
+            && known != 0
+            && known != segment.cookie
+    }
+
+    fn seen_at(&mut self, from: Side, cookie: u64) {
+        if let Some(socket) = self.sockets.get_mut(from as usize) {
+            *socket = cookie;
         }
     }
 
@@ -202,6 +223,7 @@ impl Flow {
             return;
         }
         let from = self.side_of(segment);
+        self.seen_at(from, segment.cookie);
         if segment.flags.rst {
             return self.reset(from, segment, sink);
         }
@@ -234,6 +256,7 @@ impl Flow {
             return None;
         }
         let offset = self.stream_mut(from).as_mut()?.pass(segment)?;
+        self.seen_at(from, segment.cookie);
         Some((from, offset))
     }
 
@@ -274,14 +297,19 @@ impl Flow {
     }
 
     /// Honours an RST only if its receiver would (RFC 5961 §3.2): with the very next sequence
-    /// number, or in answer to a SYN with that SYN's acknowledgement (RFC 9293 §3.10.7.3).
+    /// number, or that of a FIN before it, as Linux takes it when both cross; or in answer to a SYN
+    /// with that SYN's acknowledgement (RFC 9293 §3.10.7.3).
     fn reset(&mut self, from: Side, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         let refusal = || {
             let other = self.stream(from.other());
             segment.flags.ack
                 && other.is_some_and(|other| acknowledges_opening(other.first(), segment.ack))
         };
-        if self.stream(from).map_or_else(refusal, |stream| stream.ahead(segment.seq) == 0) {
+        let is_next = |stream: &Reassembler| {
+            let ahead = stream.ahead(segment.seq);
+            ahead == 0 || (ahead == -1 && stream.has_finished())
+        };
+        if self.stream(from).map_or_else(refusal, is_next) {
             sink.ledger.counters.flows_closed += 1;
             self.close(sink);
         } else {

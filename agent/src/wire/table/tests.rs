@@ -246,6 +246,31 @@ fn port_reuse_so_soon_that_the_numbers_are_near() {
 }
 
 #[test]
+fn port_reuse_whose_handshake_and_the_end_before_it_were_missed() {
+    let mut rig = Rig::new();
+    rig.handshake(100, 500);
+    rig.client(".", 101, 501, REQUEST);
+    rig.server(".", 501, 101 + REQUEST_LEN, ANSWER);
+    rig.gives(&[&a(1), &b(1)]);
+    // Who forges numbers reaches the same socket.
+    rig.client(".", 2_000_000_000, 3_000_000_000, REQUEST);
+    assert_eq!(rig.gives(&[]).ports_reused, 0);
+    let next = segment(2_000_000_000, REQUEST.as_bytes());
+    rig.push(Segment { ack: 3_000_000_000, flags: parse_flags("."), cookie: 2, ..next });
+    assert_eq!(rig.gives(&["1A:$", "1B:$", &a(2)]).ports_reused, 1);
+}
+
+#[test]
+fn a_reset_that_crosses_its_own_fin_ends_a_connection() {
+    let mut rig = Rig::new();
+    rig.handshake(100, 500);
+    rig.client(".", 101, 501, REQUEST);
+    rig.server("F.", 501, 101 + REQUEST_LEN, "");
+    rig.server("R", 501, 0, "");
+    assert_eq!(rig.gives(&[&a(1), "1B:$", "1A:$"]).flows_closed, 1);
+}
+
+#[test]
 fn a_forged_syn_does_not_end_a_connection() {
     let mut rig = Rig::new();
     rig.handshake(100, 500);
