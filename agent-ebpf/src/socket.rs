@@ -1,11 +1,12 @@
 //! Which socket carries a TLS session: the one that a thread sends or receives on while it is
-//! inside a call on that session, or right after it derived a secret.
+//! inside a call on that session, or right after it derived a secret. And whose the sockets of
+//! listed ports are.
 //!
 //! Most socket traffic of a host is neither: two lookups miss, and that is all it costs.
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_RB_FORCE_WAKEUP,
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
         bpf_probe_read_kernel, generated::bpf_get_socket_cookie,
@@ -19,7 +20,7 @@ use scopewatch_common::{RecordKind, Session, SocketRecord};
 use crate::{
     call::session,
     emit::{control, header},
-    maps::{CALLS, CallKey, IN_CALL, KEYED},
+    maps::{CALLS, CallKey, IN_CALL, KEYED, OWNED, captures_plain, is_plain_port},
 };
 
 const AF_INET: u16 = 2;
@@ -44,10 +45,10 @@ static SOCK_LOCAL_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_REMOTE_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_NET: Global<u32> = Global::new(0);
+pub static SOCK_NET: Global<u32> = Global::new(0);
 /// Offset of the namespace's inode number within `struct net`.
 #[unsafe(no_mangle)]
-static NET_INUM: Global<u32> = Global::new(0);
+pub static NET_INUM: Global<u32> = Global::new(0);
 
 /// A thread sent on a socket: `(struct sock *sk, int ret, int flags)`.
 #[btf_tracepoint(function = "sock_send_length")]
@@ -66,6 +67,9 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn bind(ctx: &BtfTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
+    if captures_plain() {
+        let _ = own(ctx, pid_tgid);
+    }
     if KEYED.get_ptr(pid_tgid).is_some()
         && let Some(mut record) = describe(ctx.arg(0))
     {
@@ -100,6 +104,29 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
         unsafe { (*state).cookie = cookie };
     }
     0
+}
+
+/// Tells once whose the socket is, if one of its ports is listed.
+#[inline(always)]
+fn own(ctx: &BtfTracePointContext, pid_tgid: u64) -> Option<()> {
+    let sock: *mut u8 = ctx.arg(0);
+    let local: u16 = field(sock, SOCK_LOCAL_PORT.load())?;
+    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load())?;
+    if !is_plain_port(local) && !is_plain_port(u16::from_be(remote)) {
+        return None;
+    }
+    // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
+    let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
+    if OWNED.get_ptr(cookie).is_some() {
+        return None;
+    }
+    let mut record = describe(sock)?;
+    identify(ctx, &mut record, pid_tgid);
+    // What finds no room is told again when the socket is used next.
+    if control(record, BPF_RB_NO_WAKEUP as u64) {
+        let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
+    }
+    Some(())
 }
 
 /// Fills in which socket it is, of which process, and when.

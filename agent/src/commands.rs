@@ -104,14 +104,20 @@ fn live(
         }
         None => None,
     };
-    let (kernel, channels) =
-        load::Kernel::load(load::Options { ring_bytes: config.ring_bytes, kernel_log })
-            .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
+    let (kernel, channels) = load::Kernel::load(load::Options {
+        ring_bytes: config.ring_bytes,
+        plain_ports: &config.plain_ports,
+        kernel_log,
+    })
+    .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
     for (tracepoint, reason) in &kernel.missing {
         tracing::warn!(tracepoint, reason, "not on this kernel: doing without");
     }
     if let Err(reason) = &kernel.packets {
         tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
+        if !config.plain_ports.is_empty() {
+            tracing::warn!("capture.plain_http.ports: nothing of it is seen without packets");
+        }
     }
     let wire = kernel.packets.is_ok() && config.path == raw::Path::Auto;
     let (broker, broker_thread) =
@@ -189,7 +195,7 @@ fn show_events(asked: &cli::Show) -> Result<(), Failure> {
 fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     let mut capabilities = Capabilities::probe();
     if capabilities.first_missing().is_none() {
-        let options = load::Options { ring_bytes: 65_536, kernel_log: false };
+        let options = load::Options { ring_bytes: 65_536, plain_ports: &[], kernel_log: false };
         match load::Kernel::load(options) {
             Ok((kernel, _channels)) => {
                 let (broker, thread) = broker::start(kernel)
@@ -315,7 +321,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
     let mut line = format!(
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
-         tls_failed={}",
+         tls_failed={} mirrored={} plain={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -324,7 +330,9 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         flows.gap_bytes,
         wire.opened,
         wire.uncovered,
-        wire.failed
+        wire.failed,
+        wire.mirrored,
+        wire.plain
     );
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));

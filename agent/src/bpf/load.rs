@@ -45,9 +45,11 @@ const OFFSETS: [(&str, &str, &str); 10] = [
 
 /// How to load the kernel half.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct Options<'a> {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// Servers' ports on which HTTP without TLS is captured.
+    pub plain_ports: &'a [u16],
     /// Let the kernel half say what it does, through `log`.
     pub kernel_log: bool,
 }
@@ -77,7 +79,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the maps or a uprobe program, or has no type information.
-    pub fn load(options: Options) -> Result<(Self, Channels), BpfError> {
+    pub fn load(options: Options<'_>) -> Result<(Self, Channels), BpfError> {
         let btf = Btf::of_kernel()?;
         let offsets = offsets(&btf);
         let log_level = if options.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
@@ -86,6 +88,8 @@ impl Kernel {
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }
+        let captures_plain = u32::from(!options.plain_ports.is_empty());
+        loader.override_global("PLAIN_HTTP", &captures_plain, true);
         loader.override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(OBJECT).map_err(|error| BpfError::Load(Box::new(error)))?;
 
@@ -95,6 +99,7 @@ impl Kernel {
             loaded.map_err(|error| program_error(program.name(), error))?;
         }
         let missing = attach_tracepoints(&mut ebpf)?;
+        socket::list_plain_ports(&mut ebpf, options.plain_ports)?;
         let packets = socket::attach(&mut ebpf);
         let decisions = Decisions::of(&mut ebpf)?;
 

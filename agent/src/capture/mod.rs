@@ -84,6 +84,13 @@ pub enum CaptureEvent<B> {
         /// Now.
         at: Timestamp,
     },
+    /// The session has no TLS: its bytes are as they passed.
+    Plain {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+    },
 }
 
 impl CaptureEvent<&[u8]> {
@@ -102,6 +109,7 @@ impl CaptureEvent<&[u8]> {
             &Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }
+            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
             &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             &Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -128,6 +136,7 @@ impl CaptureEvent<Bytes> {
             &Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }
+            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
             &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             &Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -141,6 +150,7 @@ impl<B> CaptureEvent<B> {
         match self {
             Self::Data { session, .. }
             | Self::Socket { session, .. }
+            | Self::Plain { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
         }

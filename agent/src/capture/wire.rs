@@ -3,47 +3,66 @@
 //! In: segments, secrets and owners of sockets, in ring order. Out: the same [`CaptureEvent`]s
 //! that the call path yields, and decisions for the kernel half on sockets that are of no use.
 //!
+//! - `flow` is one connection, `waiting` lists those that no secret has opened yet;
+//! - `shown` reads a secret's record, `attribution` finds the processes at both ends;
+//! - `telling` turns what an opened connection yields into events;
+//! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS.
+//!
 //! Opening happens on the drain thread: secrets must not be recorded and plaintext must, so it
 //! comes before the recorder. An AEAD opens gigabytes a second; the exchanges are rebuilt elsewhere.
+//!
+//! Bounds: connections by the flow table and, once that has let go of them, by
+//! [`waiting::MAX_WAITING`]; sockets by [`flow::MAX_COOKIES`] each; ciphertext that waits by
+//! [`MAX_HELD`]; ends by [`attribution::MAX_OWNERS`].
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    num::NonZeroUsize,
-};
+mod attribution;
+mod flow;
+mod mirror;
+mod plain;
+mod shown;
+mod telling;
+mod waiting;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use lru::LruCache;
 use scopewatch_common::{Capture, SecretKind};
 
 use crate::{
-    capture::{CaptureEvent, SessionKey},
+    capture::{
+        CaptureEvent,
+        wire::{
+            attribution::{Owners, observe},
+            flow::{Flow, MAX_COOKIES, sent_by},
+            mirror::Sessions,
+            plain::Plain,
+            shown::shown,
+            waiting::{MAX_WAITING, Waiting},
+        },
+    },
     clock::{NANOS_PER_SEC, Timestamp},
-    flow::chunk::{Direction, Payload, Socket},
+    flow::chunk::{Payload, Socket},
     tls::{
-        open::Connection,
         output::{Output, State},
         pool::SecretPool,
-        secret::{Digest, Index, Label, Origin, Secret, SecretHit, Shown},
+        secret::{Origin, SecretHit},
     },
     wire::{
         FlowId, Side, WireChunk,
         classify::Protocol,
         flow::Flow as TcpFlow,
-        segment::{FlowKey, Segment},
+        segment::Segment,
         table::{FlowTable, Limits},
     },
 };
 
-/// How long a connection may wait for a secret. Both come from one ring, so a secret that is not
-/// there by then will not come: its library has no key site.
-const PATIENCE: u64 = 5 * NANOS_PER_SEC;
+/// Ciphertext that all connections together may hold while they wait, in bytes. One alone may hold
+/// [`tls::record::MAX_HELD`](crate::tls::record::MAX_HELD) each way.
+pub const MAX_HELD: usize = 64 << 20;
 
-/// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
-const UNKNOWN_LOSS: u64 = 1 << 40;
-
-/// Ends of connections whose process is remembered until the connection asks.
-const MAX_OWNERS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
+/// How old a hole must be for its connection's acknowledgements to be asked for: segments that only
+/// overtook each other have closed theirs by then.
+const LATE: u64 = NANOS_PER_SEC / 10;
 
 /// What the wire path did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,6 +74,17 @@ pub struct Counts {
     /// Connections that were given up for another reason: not TLS after all, joined late, a suite
     /// that is not opened.
     pub failed: u64,
+    /// Connections that were given up before their time, as too many waited or held too much;
+    /// also counted as uncovered.
+    pub crowded_out: u64,
+    /// Sockets that were forgotten, as their connection was seen at too many.
+    pub sockets_evicted: u64,
+    /// Holders of sockets that were forgotten to make room.
+    pub owners_evicted: u64,
+    /// Flows that were another one's connection, seen at another place of the host.
+    pub mirrored: u64,
+    /// Connections without TLS that were told of.
+    pub plain: u64,
 }
 
 /// The wire path of the host.
@@ -62,63 +92,19 @@ pub struct Wire {
     table: FlowTable,
     pool: SecretPool,
     flows: HashMap<FlowId, Flow>,
-    /// Connections that wait for what a secret is indexed by.
-    waiting: HashMap<Index, HashSet<FlowId>>,
-    owners: LruCache<(SocketAddr, SocketAddr), u32>,
+    waiting: Waiting,
+    /// Ciphertext that all flows hold.
+    held: usize,
+    owners: Owners,
+    sessions: Sessions,
+    plain: Plain,
+    /// Flows whose bare acknowledgements the kernel half tells of, with their sockets.
+    acks: HashMap<FlowId, Vec<u64>>,
     /// Sockets of connections that are open: what the call path tells of them is told twice.
     open_sockets: HashMap<u64, FlowId>,
     decisions: Vec<(u64, Capture)>,
     /// What was done so far.
     pub counts: Counts,
-}
-
-/// One connection.
-struct Flow {
-    tls: Connection,
-    key: FlowKey,
-    begun: Timestamp,
-    /// Sockets at which it was seen, and whether an end is on this host.
-    cookies: Vec<u64>,
-    local: Ends<bool>,
-    /// Plaintext told of each direction, unknown losses left out.
-    told: Ends<u64>,
-    /// Directions that have not ended.
-    live: u8,
-    /// Under what it is listed as waiting.
-    waits: Vec<Index>,
-    observed: Option<Observed>,
-}
-
-/// The end from which a connection is told, fixed when its first plaintext is.
-#[derive(Clone, Copy)]
-struct Observed {
-    session: SessionKey,
-    side: Side,
-    /// What a loss of unknown length added to the offsets of each direction.
-    lost: Ends<u64>,
-    peer: Option<u32>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Ends<T> {
-    a: T,
-    b: T,
-}
-
-impl<T: Copy> Ends<T> {
-    const fn of(self, side: Side) -> T {
-        match side {
-            Side::A => self.a,
-            Side::B => self.b,
-        }
-    }
-
-    const fn at(&mut self, side: Side) -> &mut T {
-        match side {
-            Side::A => &mut self.a,
-            Side::B => &mut self.b,
-        }
-    }
 }
 
 /// A segment as the ring told of it.
@@ -137,12 +123,23 @@ impl Wire {
             table: FlowTable::new(Limits { flows: connections, ..Limits::default() }),
             pool: SecretPool::new(),
             flows: HashMap::new(),
-            waiting: HashMap::new(),
-            owners: LruCache::new(MAX_OWNERS),
+            waiting: Waiting::default(),
+            held: 0,
+            owners: Owners::new(),
+            sessions: Sessions::new(),
+            plain: Plain::default(),
+            acks: HashMap::new(),
             open_sockets: HashMap::new(),
             decisions: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// The same, that tells of HTTP without TLS on `ports`.
+    #[must_use]
+    pub fn listing(mut self, ports: &[u16]) -> Self {
+        self.plain = Plain::on(ports);
+        self
     }
 
     /// Takes a segment; appends what it completed to `out`.
@@ -153,6 +150,12 @@ impl Wire {
         if let Some(seen) = seen {
             match seen.protocol {
                 Protocol::Tls => self.note(seen.flow, captured),
+                Protocol::Plain if self.plain.lists(segment.key) => {
+                    if let Some(flow) = self.table.flow(seen.flow).filter(|flow| !flow.is_closed())
+                    {
+                        self.plain.note(seen.flow, flow.key(), captured);
+                    }
+                }
                 Protocol::Ignored | Protocol::Plain => {
                     self.decisions.push((segment.cookie, Capture::Ignored));
                 }
@@ -160,6 +163,7 @@ impl Wire {
             }
         }
         self.take(chunks, out);
+        self.make_room(segment.at, out);
     }
 
     /// Takes a secret, and opens what waits for it.
@@ -171,19 +175,28 @@ impl Wire {
         parts: (&[u8], &[u8]),
         out: &mut Vec<CaptureEvent<Bytes>>,
     ) {
-        let Some(shown) = shown(kind, parts.0, parts.1) else { return };
-        let hit = SecretHit { at, origin, shown };
-        let waiting: Vec<FlowId> =
-            hit.shown.indexes().filter_map(|index| self.waiting.remove(&index)).flatten().collect();
+        if let Some(shown) = shown(kind, parts.0, parts.1) {
+            self.learn(SecretHit { at, origin, shown }, out);
+        }
+    }
+
+    fn learn(&mut self, hit: SecretHit, out: &mut Vec<CaptureEvent<Bytes>>) {
+        let at = hit.at;
+        let waiting = self.waiting.for_secret(&hit.shown);
         self.pool.insert(hit);
         for id in waiting {
-            self.advance(id, out);
+            self.advance(id, at, out);
         }
     }
 
     /// Notes whose a socket is.
     pub fn owner(&mut self, pid: u32, socket: &Socket) {
-        self.owners.put((socket.local, socket.remote), pid);
+        self.counts.owners_evicted += u64::from(self.owners.note(pid, socket));
+    }
+
+    /// Ends of connections without TLS that nobody was seen at: the next tick tells of them.
+    pub fn strangers(&mut self, now: Timestamp) -> Vec<Socket> {
+        self.plain.strangers(now, &mut self.owners)
     }
 
     /// Gives up what has waited too long.
@@ -191,16 +204,10 @@ impl Wire {
         let mut chunks = Vec::new();
         self.table.expire(now, &mut chunks);
         self.take(chunks, out);
+        self.plain.tick(now, &mut self.owners, out);
+        self.ask_for_acks(now);
         self.pool.expire(now);
-        let stale: Vec<FlowId> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| {
-                now.since(flow.begun) > PATIENCE && flow.tls.state() == State::WaitingForSecret
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stale {
+        while let Some(id) = self.waiting.stale(now) {
             self.counts.uncovered += 1;
             self.give_up(id, now, out);
         }
@@ -224,30 +231,31 @@ impl Wire {
             return;
         };
         let segment = &captured.segment;
-        let flow = self.flows.entry(id).or_insert_with(|| Flow {
-            tls: Connection::new(),
-            key,
-            begun: segment.at,
-            cookies: Vec::new(),
-            local: Ends::default(),
-            told: Ends::default(),
-            live: 2,
-            waits: Vec::new(),
-            observed: None,
-        });
+        let flow = self.flows.entry(id).or_insert_with(|| Flow::new(key, segment.at));
         let from_a = segment.key.source == key.source;
         let side = if from_a == captured.received { Side::B } else { Side::A };
         *flow.local.at(side) = true;
-        if !flow.cookies.contains(&segment.cookie) {
-            flow.cookies.push(segment.cookie);
-            if flow.is_open() {
-                self.open_sockets.insert(segment.cookie, id);
-            }
+        if flow.cookies.contains(&segment.cookie) {
+            return;
+        }
+        if flow.cookies.len() >= MAX_COOKIES {
+            self.counts.sockets_evicted += 1;
+            let oldest = flow.cookies.remove(0);
+            self.open_sockets.remove(&oldest);
+        }
+        flow.cookies.push(segment.cookie);
+        if flow.is_open() {
+            self.open_sockets.insert(segment.cookie, id);
         }
     }
 
     fn take(&mut self, chunks: Vec<WireChunk>, out: &mut Vec<CaptureEvent<Bytes>>) {
-        for WireChunk { at, flow: id, from, offset: _, payload } in chunks {
+        for chunk in chunks {
+            if self.plain.follows(chunk.flow) {
+                self.plain.take(chunk, &mut self.owners, out);
+                continue;
+            }
+            let WireChunk { at, flow: id, from, offset: _, payload } = chunk;
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             let direction = sent_by(from);
             match &payload {
@@ -255,19 +263,26 @@ impl Wire {
                 Payload::Gap(missing) => flow.tls.gap(direction, at, *missing),
                 Payload::End => flow.tls.end(direction, at),
             }
-            self.advance(id, out);
+            self.advance(id, at, out);
         }
+        for (id, cookies) in self.plain.mirrors() {
+            self.leave(id, cookies);
+        }
+        self.counts.plain = self.plain.told;
     }
 
     /// Opens what can be opened and tells what came of it.
-    fn advance(&mut self, id: FlowId, out: &mut Vec<CaptureEvent<Bytes>>) {
-        self.stop_waiting(id);
+    fn advance(&mut self, id: FlowId, now: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let was_open = flow.is_open();
         flow.tls.resolve(&self.pool);
         // From the first record that opens, not from the first data: what a process writes may be
         // known by its call before it is on its way, as small segments wait for others.
         if flow.is_open() && !was_open {
+            let session = flow.tls.session();
+            if let Some(first) = session.and_then(|session| self.sessions.claim(session, id)) {
+                return self.merge(id, first);
+            }
             self.open_sockets.extend(flow.cookies.iter().map(|&cookie| (cookie, id)));
         }
         let mut last = flow.begun;
@@ -282,32 +297,99 @@ impl Wire {
             }
             last = flow.tell(output, out).unwrap_or(last);
         }
+        self.held = self.held.saturating_sub(flow.held);
+        flow.held = flow.tls.held();
+        self.held = self.held.saturating_add(flow.held);
+        let before = flow.wait.take();
         match flow.tls.state() {
             State::WaitingForSecret => {
-                flow.waits = flow.tls.needs().flat_map(|need| need.indexes).collect();
-                for index in &flow.waits {
-                    self.waiting.entry(*index).or_default().insert(id);
-                }
+                let indexes = flow.tls.needs().flat_map(|need| need.indexes).collect();
+                flow.wait = Some(self.waiting.list(id, before, now, indexes));
             }
+            state => {
+                self.waiting.strike(id, before);
+                self.conclude(id, state, last, out);
+            }
+        }
+    }
+
+    /// Drops a flow that is the same connection as `first`, seen at another place.
+    fn merge(&mut self, mirror: FlowId, first: FlowId) {
+        let Some(mut flow) = self.flows.remove(&mirror) else { return };
+        self.waiting.strike(mirror, flow.wait.take());
+        self.held = self.held.saturating_sub(flow.held);
+        let own = self.flows.get_mut(&first).map(|known| known.absorb(&flow));
+        if let Some(own) = &own {
+            self.open_sockets.extend(own.iter().map(|&cookie| (cookie, first)));
+        }
+        self.leave(mirror, own.unwrap_or(flow.cookies));
+    }
+
+    /// Has the kernel half leave the sockets of a flow that is told of elsewhere.
+    fn leave(&mut self, mirror: FlowId, cookies: Vec<u64>) {
+        self.counts.mirrored += 1;
+        self.table.forget(mirror);
+        self.decisions.extend(cookies.into_iter().map(|cookie| (cookie, Capture::Ignored)));
+    }
+
+    /// Asks for the bare acknowledgements of connections with a hole, and for no others: what the
+    /// receiver has acknowledged was lost on its way to the agent, and need not be waited for.
+    fn ask_for_acks(&mut self, now: Timestamp) {
+        let Self { table, flows, plain, acks, decisions, .. } = self;
+        let waits = |id: &FlowId| {
+            let stalled = table.flow(*id).and_then(TcpFlow::stalled);
+            stalled.is_some_and(|since| now.since(since) > LATE)
+        };
+        acks.retain(|id, cookies| {
+            let (is_plain, waits) = (plain.follows(*id), waits(id));
+            let with = if is_plain { Capture::Plain } else { Capture::Tls };
+            if !waits && (is_plain || flows.contains_key(id)) {
+                decisions.extend(cookies.drain(..).map(|cookie| (cookie, with)));
+            }
+            waits
+        });
+        let tls = flows.iter().map(|(id, flow)| (id, &flow.cookies, Capture::TlsAcks));
+        let plain = plain.sockets().map(|(id, cookies)| (id, cookies, Capture::PlainAcks));
+        for (id, cookies, with) in tls.chain(plain) {
+            if waits(id) && !acks.contains_key(id) {
+                decisions.extend(cookies.iter().map(|&cookie| (cookie, with)));
+                acks.insert(*id, cookies.clone());
+            }
+        }
+    }
+
+    /// Parts with a connection that is over.
+    fn conclude(
+        &mut self,
+        id: FlowId,
+        state: State,
+        last: Timestamp,
+        out: &mut Vec<CaptureEvent<Bytes>>,
+    ) {
+        match state {
             State::Failed(reason) => {
                 tracing::debug!(flow = id.0, %reason, "not opened");
                 self.counts.failed += 1;
                 self.give_up(id, last, out);
             }
-            State::Handshake | State::Open if flow.live == 0 => self.forget(id, last, out),
-            State::Handshake | State::Open => {}
+            State::Handshake | State::Open
+                if self.flows.get(&id).is_some_and(|flow| flow.live == 0) =>
+            {
+                self.forget(id, last, out);
+            }
+            State::Handshake | State::Open | State::WaitingForSecret => {}
         }
     }
 
-    fn stop_waiting(&mut self, id: FlowId) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
-        for index in flow.waits.drain(..) {
-            if let Some(ids) = self.waiting.get_mut(&index) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.waiting.remove(&index);
-                }
-            }
+    /// Gives up the connections that have waited longest, as long as too many wait or they hold
+    /// too much.
+    fn make_room(&mut self, now: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
+        while (self.waiting.len() > MAX_WAITING || self.held > MAX_HELD)
+            && let Some(id) = self.waiting.longest()
+        {
+            self.counts.uncovered += 1;
+            self.counts.crowded_out += 1;
+            self.give_up(id, now, out);
         }
     }
 
@@ -319,170 +401,19 @@ impl Wire {
     }
 
     fn forget(&mut self, id: FlowId, at: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
-        self.stop_waiting(id);
-        let Some(flow) = self.flows.remove(&id) else { return };
-        // Another connection may come to have these addresses, and an end that is not known.
-        let (a, b) = (flow.key.source.socket_addr(), flow.key.destination.socket_addr());
-        self.owners.pop(&(a, b));
-        self.owners.pop(&(b, a));
+        let Some(mut flow) = self.flows.remove(&id) else { return };
+        self.waiting.strike(id, flow.wait.take());
+        self.held = self.held.saturating_sub(flow.held);
+        self.owners.forget(flow.key);
+        flow.views.iter().for_each(|view| self.owners.forget(*view));
         for cookie in &flow.cookies {
-            self.open_sockets.remove(cookie);
+            // A listener's cookie may stand for another connection by now.
+            if self.open_sockets.get(cookie) == Some(&id) {
+                self.open_sockets.remove(cookie);
+            }
         }
         if let Some(observed) = flow.observed {
             out.push(CaptureEvent::Close { at, session: observed.session, direction: None });
-        }
-    }
-}
-
-impl Flow {
-    /// Whether a secret has opened it.
-    fn is_open(&self) -> bool {
-        !self.tls.origins().is_empty()
-    }
-
-    /// Tells of one thing learnt, as seen from the observed end; when it was.
-    fn tell(&mut self, output: Output, out: &mut Vec<CaptureEvent<Bytes>>) -> Option<Timestamp> {
-        if let Output::Closed { .. } = output {
-            self.live = self.live.saturating_sub(1);
-        }
-        if let Output::Data { direction, offset, bytes, .. } = &output {
-            *self.told.at(sender(*direction)) = offset.saturating_add(bytes.len() as u64);
-        }
-        let observed = self.observed.as_mut()?;
-        let session = observed.session;
-        let mut data = |at, from: Direction, offset: u64, lost, bytes| {
-            let direction = observed.sees(from);
-            let before = observed.lost.at(sender(from));
-            let event = CaptureEvent::Data {
-                at,
-                session,
-                direction,
-                offset: before.saturating_add(offset),
-                lost,
-                bytes,
-            };
-            if lost == UNKNOWN_LOSS {
-                *before = before.saturating_add(UNKNOWN_LOSS);
-            }
-            out.push(event);
-            Some(at)
-        };
-        match output {
-            Output::Data { direction, at, offset, bytes } => data(at, direction, offset, 0, bytes),
-            Output::Skipped { direction, at, offset, bytes } => {
-                data(at, direction, offset, bytes, Bytes::new())
-            }
-            Output::Gap { direction, at, at_most: _ } => {
-                let offset = self.told.of(sender(direction));
-                data(at, direction, offset, UNKNOWN_LOSS, Bytes::new())
-            }
-            Output::Closed { direction, at, clean: _ } => {
-                let direction = Some(observed.sees(direction));
-                out.push(CaptureEvent::Close { at, session, direction });
-                Some(at)
-            }
-            Output::Offered(_)
-            | Output::Negotiated(_)
-            | Output::Certificate { .. }
-            | Output::Alert { .. } => None,
-        }
-    }
-
-    /// The addresses, as the observed end has them.
-    fn socket_event(&self, observed: Observed) -> CaptureEvent<Bytes> {
-        let FlowKey { source: a, destination: b } = self.key;
-        let (local, remote) = match observed.side {
-            Side::A => (a, b),
-            Side::B => (b, a),
-        };
-        let socket = Socket {
-            cookie: self.cookies.first().copied().unwrap_or(0),
-            local: local.socket_addr(),
-            remote: remote.socket_addr(),
-            netns: 0,
-        };
-        let (session, peer) = (observed.session, observed.peer);
-        CaptureEvent::Socket { at: self.begun, session, socket, peer }
-    }
-}
-
-impl Observed {
-    /// The direction in which the observed end saw what went in `direction`.
-    const fn sees(&self, direction: Direction) -> Direction {
-        match self.side {
-            Side::A => direction,
-            Side::B => direction.reverse(),
-        }
-    }
-}
-
-/// From which end a connection is told: the server's, if its process is known, else the client's.
-/// `None` if no process is known to hold either, which cannot be once a secret opened it.
-fn observe(
-    id: FlowId,
-    flow: &mut Flow,
-    pool: &SecretPool,
-    owners: &mut LruCache<(SocketAddr, SocketAddr), u32>,
-) -> Option<Observed> {
-    let FlowKey { source, destination } = flow.key;
-    let (a, b) = (source.socket_addr(), destination.socket_addr());
-    let mut holders = Ends { a: owners.get(&(a, b)).copied(), b: owners.get(&(b, a)).copied() };
-    let server = sender(flow.tls.client()?.reverse());
-    // The end that opened nothing because the other had shown the same before.
-    flow.tls.attribute(pool);
-    // Who derived the keys but was not seen at a socket holds the end that is left; a lone one
-    // the end on this host, and where both ends are, the server's, which derives first.
-    for origin in flow.tls.origins() {
-        if [holders.a, holders.b].contains(&Some(origin.pid)) {
-            continue;
-        }
-        for side in [server, server.other()] {
-            if flow.local.of(side) && holders.of(side).is_none() {
-                *holders.at(side) = Some(origin.pid);
-                break;
-            }
-        }
-    }
-    let side = if holders.of(server).is_some() { server } else { server.other() };
-    let pid = holders.of(side)?;
-    let session = SessionKey { pid, object: id.0, generation: flow.begun.0 };
-    let peer = holders.of(side.other());
-    Some(Observed { session, side, lost: Ends::default(), peer })
-}
-
-/// Ciphertext of side A goes out, that of side B comes in: directions as side A sees them.
-const fn sent_by(side: Side) -> Direction {
-    match side {
-        Side::A => Direction::Outbound,
-        Side::B => Direction::Inbound,
-    }
-}
-
-const fn sender(direction: Direction) -> Side {
-    match direction {
-        Direction::Outbound => Side::A,
-        Direction::Inbound => Side::B,
-    }
-}
-
-/// What a record of the kernel half shows; `None` if its lengths fit no key schedule.
-fn shown(kind: SecretKind, secret: &[u8], context: &[u8]) -> Option<Shown> {
-    let secret = Secret::new(secret)?;
-    let derivation = |label| {
-        let transcript = Some(Digest::new(context)?);
-        Some(Shown::Derivation { label, parent: secret.clone(), transcript })
-    };
-    match kind {
-        SecretKind::Handshake => derivation(Label::ServerHandshake),
-        SecretKind::Master => derivation(Label::ServerApplication),
-        SecretKind::Early => derivation(Label::ClientEarly),
-        SecretKind::Tls12 => {
-            let (server, client) = context.split_at_checked(32)?;
-            Some(Shown::Master {
-                master: secret.clone(),
-                client_random: client.try_into().ok()?,
-                server_random: Some(server.try_into().ok()?),
-            })
         }
     }
 }

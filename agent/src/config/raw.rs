@@ -33,6 +33,16 @@ pub struct Capture {
     pub workers: u64,
     /// How plaintext is had.
     pub path: Path,
+    /// HTTP without TLS.
+    pub plain_http: PlainHttp,
+}
+
+/// `capture.plain_http:`
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainHttp {
+    /// Servers' ports on which it is captured, at most 64, each 1 to 65535; none by default.
+    pub ports: Vec<u64>,
 }
 
 /// `capture.path`
@@ -70,7 +80,13 @@ pub struct Privacy {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { ring_bytes: 16 * 1024 * 1024, rescan_seconds: 15, workers: 1, path: Path::Auto }
+        Self {
+            ring_bytes: 16 * 1024 * 1024,
+            rescan_seconds: 15,
+            workers: 1,
+            path: Path::Auto,
+            plain_http: PlainHttp::default(),
+        }
     }
 }
 

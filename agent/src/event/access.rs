@@ -12,6 +12,7 @@ use crate::{
         Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity, Time, Token,
         Trace,
     },
+    flow::chunk::Transport,
     http::message::{Role, Version},
     identity,
     observation::{Answered, Observation},
@@ -130,6 +131,7 @@ fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
         conn_id: format!("{:016x}", seen.connection),
         exchange: seen.index,
         complete: seen.notes.is_empty() && seen.request.is_some() && seen.response.is_some(),
+        transport: Some(seen.transport),
         library: None,
         proto: version(seen).map(|version| alpn(version).to_owned()),
         notes: notes.chain(cuts).collect(),
@@ -160,8 +162,12 @@ fn ends(seen: &Observation) -> (Client, Server) {
 fn http(seen: &Observation) -> Http {
     let asked = seen.request.as_ref();
     let target = asked.map(|asked| &asked.target);
-    // Plaintext comes from TLS connections; only a request to a proxy can say otherwise.
-    let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| "https".to_owned()));
+    // Only a request to a proxy says by itself what it is for.
+    let carried = match seen.transport {
+        Transport::Tls => "https",
+        Transport::Plain => "http",
+    };
+    let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| carried.to_owned()));
     let ended = seen.response.filter(|_| asked.is_some()).map(|answered| answered.ended);
     Http {
         method: asked.map(|asked| asked.method.to_owned()),

@@ -17,6 +17,7 @@ use crate::{
         model::{Container, Event, EventType, Time},
         sample::{START, connection, event, event_of, exchange, jwt, observe, origin},
     },
+    flow::chunk::{Connection, Transport},
     http::message::{Exchange, Note, Role},
     observation::SubjectMode,
 };
@@ -115,6 +116,14 @@ fn colour_is_only_there_if_asked_for() {
     let [plain, coloured] = [Colour::Off, Colour::On].map(|c| human::line(&event, None, c));
     assert_eq!(coloured.replace("\x1b[33m", "").replace("\x1b[0m", ""), plain);
     assert_ne!(coloured, plain);
+}
+
+#[test]
+fn a_connection_without_tls_is_told_as_such() {
+    let plain = Connection { transport: Transport::Plain, ..connection(Role::Server) };
+    let event = event_of(&github(), &plain);
+    assert_eq!(event.observation.transport, Some(Transport::Plain));
+    assert_eq!(event.http.unwrap().scheme.as_deref(), Some("http"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, identity::process::Process};
+use crate::{clock::Timestamp, identity::process::Process, names::named_enum};
 
 /// Which way bytes went, as the observed process saw it. Whether that makes the process a client
 /// or a server is for the HTTP stage to find out.
@@ -51,6 +51,16 @@ pub enum Payload {
     End,
 }
 
+named_enum! {
+    /// What carried the connection's bytes.
+    pub enum Transport {
+        /// TLS, which the agent opened or whose library it listened to.
+        Tls = "tls",
+        /// Nothing that hides them: HTTP in the clear, on a port that is listed.
+        Plain = "plain",
+    }
+}
+
 /// Everything known about the connection that chunks belong to; it grows while the connection
 /// lives, and is shared by the exchanges seen on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,6 +73,16 @@ pub struct Connection {
     pub socket: Option<Socket>,
     /// The process at the other end, where that is on this host and known.
     pub peer: Option<Arc<Process>>,
+    /// What carried its bytes.
+    pub transport: Transport,
+}
+
+impl Connection {
+    /// A connection called `id`, of which nothing but its process is known.
+    #[must_use]
+    pub const fn new(id: u64, process: Arc<Process>) -> Self {
+        Self { id, process, socket: None, peer: None, transport: Transport::Tls }
+    }
 }
 
 /// A TCP socket's addresses, seen from the observed process.

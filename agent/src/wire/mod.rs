@@ -18,7 +18,6 @@
 
 use crate::{clock::Timestamp, flow::chunk::Payload};
 
-// packet to segment
 pub mod segment;
 // segment to flow
 pub mod table;

@@ -1,0 +1,98 @@
+//! One connection of the wire path: its TLS, the sockets at which it was seen, and how far it was
+//! told.
+
+use crate::{
+    capture::wire::{attribution::Observed, waiting::Wait},
+    clock::Timestamp,
+    flow::chunk::Direction,
+    tls::open::Connection,
+    wire::{Side, segment::FlowKey},
+};
+
+/// Sockets at which one connection may be seen: its two ends, and both ends of each pair of
+/// virtual interfaces on the way from one container to another.
+pub(super) const MAX_COOKIES: usize = 8;
+
+/// A connection.
+pub(super) struct Flow {
+    pub tls: Connection,
+    /// Addresses of side A and side B.
+    pub key: FlowKey,
+    /// The same ends as other places of this host have them; see `mirror`.
+    pub views: Vec<FlowKey>,
+    pub begun: Timestamp,
+    /// Sockets at which it was seen, at most [`MAX_COOKIES`], and whether an end is on this host.
+    pub cookies: Vec<u64>,
+    pub local: Ends<bool>,
+    /// Plaintext told of each direction, unknown losses left out.
+    pub told: Ends<u64>,
+    /// Directions that have not ended.
+    pub live: u8,
+    /// Ciphertext held when it was last looked at, in bytes.
+    pub held: usize,
+    pub wait: Option<Wait>,
+    pub observed: Option<Observed>,
+}
+
+impl Flow {
+    /// A connection that `key` names, first seen at `begun`.
+    pub fn new(key: FlowKey, begun: Timestamp) -> Self {
+        Self {
+            tls: Connection::new(),
+            key,
+            views: Vec::new(),
+            begun,
+            cookies: Vec::new(),
+            local: Ends::default(),
+            told: Ends::default(),
+            live: 2,
+            held: 0,
+            wait: None,
+            observed: None,
+        }
+    }
+
+    /// Whether a secret has opened it.
+    pub fn is_open(&self) -> bool {
+        !self.tls.origins().is_empty()
+    }
+}
+
+/// Something of each end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Ends<T> {
+    pub a: T,
+    pub b: T,
+}
+
+impl<T: Copy> Ends<T> {
+    pub const fn of(self, side: Side) -> T {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
+        }
+    }
+
+    pub const fn at(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+}
+
+/// Ciphertext of side A goes out, that of side B comes in: directions as side A sees them.
+pub(super) const fn sent_by(side: Side) -> Direction {
+    match side {
+        Side::A => Direction::Outbound,
+        Side::B => Direction::Inbound,
+    }
+}
+
+/// The side that sends in a direction.
+pub(super) const fn sender(direction: Direction) -> Side {
+    match direction {
+        Direction::Outbound => Side::A,
+        Direction::Inbound => Side::B,
+    }
+}

@@ -1,0 +1,91 @@
+//! What an opened connection tells, as captured events seen from its observed end.
+
+use bytes::Bytes;
+
+use crate::{
+    capture::{
+        CaptureEvent,
+        wire::{
+            attribution::Observed,
+            flow::{Flow, sender},
+        },
+    },
+    clock::Timestamp,
+    flow::chunk::{Direction, Socket},
+    tls::output::Output,
+    wire::{Side, segment::FlowKey},
+};
+
+/// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
+pub(super) const UNKNOWN_LOSS: u64 = 1 << 40;
+
+impl Flow {
+    /// Tells of one thing learnt, as seen from the observed end; when it was.
+    pub(super) fn tell(
+        &mut self,
+        output: Output,
+        out: &mut Vec<CaptureEvent<Bytes>>,
+    ) -> Option<Timestamp> {
+        if let Output::Closed { .. } = output {
+            self.live = self.live.saturating_sub(1);
+        }
+        if let Output::Data { direction, offset, bytes, .. } = &output {
+            *self.told.at(sender(*direction)) = offset.saturating_add(bytes.len() as u64);
+        }
+        let observed = self.observed.as_mut()?;
+        let session = observed.session;
+        let mut data = |at, from: Direction, offset: u64, lost, bytes| {
+            let direction = observed.sees(from);
+            let before = observed.lost.at(sender(from));
+            let event = CaptureEvent::Data {
+                at,
+                session,
+                direction,
+                offset: before.saturating_add(offset),
+                lost,
+                bytes,
+            };
+            if lost == UNKNOWN_LOSS {
+                *before = before.saturating_add(UNKNOWN_LOSS);
+            }
+            out.push(event);
+            Some(at)
+        };
+        match output {
+            Output::Data { direction, at, offset, bytes } => data(at, direction, offset, 0, bytes),
+            Output::Skipped { direction, at, offset, bytes } => {
+                data(at, direction, offset, bytes, Bytes::new())
+            }
+            Output::Gap { direction, at, at_most: _ } => {
+                let offset = self.told.of(sender(direction));
+                data(at, direction, offset, UNKNOWN_LOSS, Bytes::new())
+            }
+            Output::Closed { direction, at, clean: _ } => {
+                let direction = Some(observed.sees(direction));
+                out.push(CaptureEvent::Close { at, session, direction });
+                Some(at)
+            }
+            Output::Offered(_)
+            | Output::Negotiated(_)
+            | Output::Certificate { .. }
+            | Output::Alert { .. } => None,
+        }
+    }
+
+    /// The addresses, as the observed end has them.
+    pub(super) fn socket_event(&self, observed: Observed) -> CaptureEvent<Bytes> {
+        let FlowKey { netns, source: a, destination: b } = self.key;
+        let (local, remote) = match observed.side {
+            Side::A => (a, b),
+            Side::B => (b, a),
+        };
+        let socket = Socket {
+            cookie: self.cookies.first().copied().unwrap_or(0),
+            local: local.socket_addr(),
+            remote: remote.socket_addr(),
+            netns,
+        };
+        let (session, peer) = (observed.session, observed.peer);
+        CaptureEvent::Socket { at: self.begun, session, socket, peer }
+    }
+}
