@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bpf::{
     btf::{Btf, VMLINUX},
     canary::ReturnProbes,
+    socket,
 };
 
 /// Bits of `CapEff` (linux/capability.h).
@@ -63,6 +64,7 @@ impl Capabilities {
                 "each connection's addresses are known",
                 "connections have no addresses on this kernel (6.4 brought these tracepoints)",
             ),
+            packets(socket::root_cgroup().as_deref()),
             map_files(),
             lockdown(),
         ];
@@ -187,6 +189,20 @@ fn tracepoints(name: &'static str, wanted: &[&str], yes: &str, no: &str) -> Capa
     row(name, false, found, yes, no)
 }
 
+/// Whether packets can be read: at the root of the cgroup v2 hierarchy, which is mounted at `root`.
+fn packets(root: Option<&Path>) -> Capability {
+    let yes = root.map(|root| {
+        format!("packets of every process and container are read at {}", root.display())
+    });
+    row(
+        "cgroup v2",
+        false,
+        root.is_some(),
+        yes.as_deref().unwrap_or_default(),
+        "no cgroup v2 hierarchy is mounted, so no packets are seen: every connection is captured by calls, which costs more, and HTTP without TLS not at all (mount -t cgroup2 none DIRECTORY)",
+    )
+}
+
 fn map_files() -> Capability {
     row(
         "mapped files",
@@ -211,6 +227,14 @@ fn lockdown() -> Capability {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_cgroup_v2_the_consequence_is_told_and_nothing_refused() {
+        let absent = packets(None);
+        assert!(!absent.found && !absent.required && absent.meaning.contains("captured by calls"));
+        let mounted = packets(Some(Path::new("/sys/fs/cgroup/unified")));
+        assert!(mounted.found && mounted.meaning.ends_with("/sys/fs/cgroup/unified"));
+    }
 
     #[test]
     fn a_missing_requirement_is_named_and_a_missing_extra_is_not() {
