@@ -4,7 +4,9 @@
 mod exactly_once;
 mod lab;
 mod matrix;
+mod namespaces;
 mod places;
+mod plain;
 mod secrets;
 mod small_ring;
 mod ways;
