@@ -49,11 +49,20 @@ impl Script {
         Ok(line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
     }
 
-    /// A service, and its port.
+    /// A service on the loopback, and its port.
     fn service() -> Result<(Self, u16)> {
-        let mut service = Self::start(&["serve"])?;
+        Self::service_at("127.0.0.1")
+    }
+
+    fn service_at(host: &str) -> Result<(Self, u16)> {
+        let mut service = Self::start(&["serve", host])?;
         let port = service.numbers()?.first().copied().context("the service has no port")?;
         Ok((service, u16::try_from(port)?))
+    }
+
+    /// A client of the service on `port`.
+    fn client(port: u16) -> Result<Self> {
+        Self::start(&["ask", &port.to_string(), "127.0.0.1"])
     }
 
     /// Asks for `path` on a kept connection; the client's port.
@@ -192,7 +201,7 @@ fn a_connection_without_tls_from_before_the_agent_is_joined() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let (service, port) = Script::service()?;
-    let mut client = Script::start(&["ask", &port.to_string()])?;
+    let mut client = Script::client(port)?;
     client.ask(&testbed, "/api/before")?;
     let run = tempfile::tempdir()?;
     let mut agent = Agent::run_configured(run.path(), &listing(port))?;
@@ -229,12 +238,12 @@ fn a_port_that_is_not_listed_leaves_no_record() -> Result<()> {
     let (_other, port) = Script::service()?;
     let run = tempfile::tempdir()?;
     let mut agent = Agent::run_configured(run.path(), &listing(listed))?;
-    let mut client = Script::start(&["ask", &port.to_string()])?;
+    let mut client = Script::client(port)?;
     for nth in 0..50 {
         client.ask(&testbed, &format!("/api/unlisted/{nth}"))?;
     }
     // That the list is in force is seen by one exchange: a segment each way, as neither side ends.
-    let mut seen = Script::start(&["ask", &listed.to_string()])?;
+    let mut seen = Script::client(listed)?;
     seen.ask(&testbed, "/api/listed")?;
     wait_for(&mut agent, listed, 1)?;
     let stopped = agent.terminate()?;
@@ -245,5 +254,36 @@ fn a_port_that_is_not_listed_leaves_no_record() -> Result<()> {
     ensure!((2..=3).contains(&records), "{records} records: {:?}", stopped.counters());
     check(&stopped, listed, "/api/listed", &[("/observation/transport", json!("plain"))])?;
     ensure!(number(&stopped.events[0], "/server/port") == Some(listed.into()), "another's");
+    Ok(())
+}
+
+#[test]
+fn ipv6_with_extension_headers_and_mapped_addresses_are_told() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let (service, port) = Script::service_at("::")?;
+    let run = tempfile::tempdir()?;
+    let mut agent = Agent::run_configured(run.path(), &listing(port))?;
+    let mut asked = Vec::new();
+    for (host, path, address) in
+        [("::1", "/api/padded", "::1"), ("::ffff:127.0.0.1", "/api/mapped", "127.0.0.1")]
+    {
+        let mut client = Script::start(&["ask", &port.to_string(), host])?;
+        let client_port = client.ask(&testbed, path)?;
+        asked.push((client, client_port, path, address));
+    }
+    wait_for(&mut agent, port, 2)?;
+    let stopped = agent.terminate()?;
+    clean(&stopped)?;
+    for (client, client_port, path, address) in &asked {
+        let fields = [
+            ("/client/ip", json!(address)),
+            ("/server/ip", json!(address)),
+            ("/client/port", json!(client_port)),
+            ("/process/pid", json!(service.process.pid())),
+            ("/peer/pid", json!(client.process.pid())),
+        ];
+        check(&stopped, port, path, &fields)?;
+    }
     Ok(())
 }

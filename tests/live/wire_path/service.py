@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import json
+import socket
 import sys
 
 
@@ -20,14 +21,30 @@ class Service(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
+class Everywhere(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def serve(host):
+    kind = Everywhere if ":" in host else http.server.ThreadingHTTPServer
+    server = kind((host, 0), Service)
     print(server.server_port, flush=True)
     server.serve_forever()
 
 
-def ask(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port)
+class Padded(http.client.HTTPConnection):
+    """Sends destination options (RFC 8200 §4.6): eight octets of padding before each segment."""
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_INET6)
+        padding = bytes([0, 0, 1, 4, 0, 0, 0, 0])
+        self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, padding)
+        self.sock.connect((self.host, self.port))
+
+
+def ask(port, host):
+    kind = Padded if host == "::1" else http.client.HTTPConnection
+    connection = kind(host, port)
     for line in sys.stdin:
         path, token = line.split(" ", 1)
         connection.request("GET", path, headers={"Authorization": token.strip()})
@@ -36,6 +53,6 @@ def ask(port):
 
 
 if sys.argv[1] == "serve":
-    serve()
+    serve(sys.argv[2])
 else:
-    ask(int(sys.argv[2]))
+    ask(int(sys.argv[2]), sys.argv[3])
