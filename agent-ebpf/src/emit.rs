@@ -128,6 +128,24 @@ fn copy_from_user<const CLASS: u32>(to: *mut u8, len: u64, from: u64) -> u64 {
     if status == 0 { len } else { 0 }
 }
 
+/// `len`, which lies from 1 to `MAX`, a power of two, computed so that the oldest verifiers see it:
+/// they forget what was compared once a value was on the stack, and do not learn that it is not 0.
+#[inline(always)]
+pub fn bounded<const MAX: u32>(len: u64) -> u64 {
+    let mut len = len;
+    // SAFETY: arithmetic on one register.
+    unsafe {
+        asm!(
+            "{len} += -1",
+            "{len} &= {mask}",
+            "{len} += 1",
+            len = inout(reg) len,
+            mask = const MAX.saturating_sub(1) as i32,
+        );
+    }
+    len
+}
+
 /// Emits the end of a session or of one direction of it.
 #[inline(always)]
 pub fn close(pid_tgid: u64, session: Session, way: Way) {

@@ -1,26 +1,20 @@
 //! Secrets, once per handshake: libcrypto 3.x derives everything through
 //! `int EVP_KDF_derive(EVP_KDF_CTX *ctx, unsigned char *key, size_t keylen, const OSSL_PARAM params[])`,
 //! and its parameters show at the entry what is derived from what.
-//!
-//! The same function serves password hashing, disk encryption and much else. What they derive must
-//! not leave the kernel: a record is begun in the ring, but submitted only when the parameters
-//! carry a TLS label of the list below, and is wiped before it is discarded.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_user,
-        generated::{bpf_probe_read_user as read_user, bpf_probe_read_user_str},
-    },
+    helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str},
     macros::uprobe,
     programs::ProbeContext,
 };
-use scopewatch_common::{Counter, MAX_SECRET, RecordKind, SecretKind, SecretRecord};
+use scopewatch_common::{SecretKind, SecretRecord};
 
 use crate::{
-    emit::header,
     guard::stay_on_kernel_stack,
-    maps::{EVENTS, KEYED, count},
+    secret::{
+        CLIENT_EARLY, EARLY_LABEL_LEN, KEY_EXPANSION, KEY_EXPANSION_LEN, RANDOM_LEN,
+        SERVER_APPLICATION, SERVER_HANDSHAKE, SERVER_LABEL_LEN, begin, end, name, read, text_of,
+    },
 };
 
 /// Parameters that are looked at; TLS passes at most eight.
@@ -37,60 +31,21 @@ struct Param {
     returned_len: u64,
 }
 
-/// The first eight bytes of a zero-terminated name.
-const fn name(text: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let mut at = 0;
-    while at < text.len() {
-        bytes[at] = text[at];
-        at += 1;
-    }
-    u64::from_ne_bytes(bytes)
-}
-
 const KEY: u64 = name(b"key");
 const LABEL: u64 = name(b"label");
 const DATA: u64 = name(b"data");
 const SECRET: u64 = name(b"secret");
 const SEED: u64 = name(b"seed");
 
-// Labels of RFC 8446 §7.1, by their first eight bytes; the lengths tell the rest.
-const SERVER_HANDSHAKE: u64 = name(b"s hs tra");
-const SERVER_APPLICATION: u64 = name(b"s ap tra");
-const CLIENT_EARLY: u64 = name(b"c e traf");
-/// Label of RFC 5246 §6.3.
-const KEY_EXPANSION: u64 = name(b"key expa");
-
-const SERVER_LABEL_LEN: u64 = 12;
-const EARLY_LABEL_LEN: u64 = 11;
-const KEY_EXPANSION_LEN: u64 = 13;
-const RANDOM_LEN: u64 = 32;
-
 /// Entry of `EVP_KDF_derive`, or any place where its arguments are still in their registers.
 #[uprobe]
 pub fn evp_kdf_derive(ctx: ProbeContext) -> u32 {
     stay_on_kernel_stack(&ctx);
     let Some(params) = ctx.arg::<u64>(3).filter(|&params| params != 0) else { return 0 };
-    let Some(mut slot) = EVENTS.reserve::<SecretRecord>(0) else {
-        count(Counter::ControlLost, 1);
-        return 0;
-    };
-    let record = slot.as_mut_ptr();
+    let Some(mut slot) = begin() else { return 0 };
     // SAFETY: ring memory, 8-byte aligned, as long as the record.
-    let wanted = unsafe {
-        record.write_bytes(0, 1);
-        fill(record, params)
-    };
-    if wanted {
-        count(Counter::SecretRecords, 1);
-        slot.submit(BPF_RB_NO_WAKEUP as u64);
-        let _ = KEYED.insert(bpf_get_current_pid_tgid(), params, 0);
-    } else {
-        // SAFETY: as above. What is not TLS is not even left behind in the ring.
-        unsafe { record.write_bytes(0, 1) };
-        count(Counter::OtherDerivations, 1);
-        slot.discard(BPF_RB_NO_WAKEUP as u64);
-    }
+    let wanted = unsafe { fill(slot.as_mut_ptr(), params) };
+    end(slot, wanted);
     0
 }
 
@@ -163,8 +118,6 @@ unsafe fn take(record: *mut SecretRecord, found: &Found) -> bool {
     };
     // SAFETY: the fields lie within the record; lengths are checked against them.
     unsafe {
-        (*record).header =
-            header(RecordKind::Secret, 0, bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns());
         (*record).kind = kind;
         (*record).secret_len = read((&raw mut (*record).secret).cast(), found.key, found.key_len);
         let context: *mut u8 = (&raw mut (*record).context).cast();
@@ -181,23 +134,6 @@ unsafe fn take(record: *mut SecretRecord, found: &Found) -> bool {
     }
 }
 
-/// Reads `len` bytes, at most a secret's length, of the process's memory; how many, 0 if they are
-/// too many or cannot be read.
-///
-/// # Safety
-/// `to` has room for `MAX_SECRET` bytes, or for `len` if that is constant.
-#[inline(always)]
-unsafe fn read(to: *mut u8, from: u64, len: u64) -> u8 {
-    if len == 0 || len > MAX_SECRET as u64 {
-        return 0;
-    }
-    // SAFETY: as the caller says; the helper checks the source.
-    match unsafe { read_user(to.cast(), len as u32, from as *const _) } {
-        0 => len as u8,
-        _ => 0,
-    }
-}
-
 /// First eight bytes of the zero-terminated text at `address`, zero-padded.
 #[inline(always)]
 fn text(address: u64) -> u64 {
@@ -206,11 +142,4 @@ fn text(address: u64) -> u64 {
     // the text with a zero, so one byte less counts.
     unsafe { bpf_probe_read_user_str(bytes.as_mut_ptr().cast(), 8, address as *const _) };
     u64::from_ne_bytes(bytes)
-}
-
-/// Eight bytes at `address`, which need not end with a zero.
-#[inline(always)]
-fn text_of(address: u64) -> u64 {
-    // SAFETY: the helper checks the address and faults softly.
-    unsafe { bpf_probe_read_user(address as *const u64) }.unwrap_or(0)
 }

@@ -9,8 +9,9 @@
 //! - `call`: what they share: a call's entry remembered, its bytes copied at its return
 //! - `emit`: bytes and control records into the ring
 //! - `socket`: which socket a thread uses while it is inside a TLS call
+//! - `sight`: the ways in which that is seen
 //! - `packet`: ciphertext at the socket, of every connection that speaks TLS
-//! - `kdf`: the secrets that open it, as libcrypto derives them
+//! - `secret`: the secrets that open it; `kdf` and `pkey`: where OpenSSL 3 and 1.1.1 show them
 //! - `process`: exec and exit
 #![no_std]
 #![no_main]
@@ -25,7 +26,10 @@ mod kdf;
 mod maps;
 mod openssl;
 mod packet;
+mod pkey;
 mod process;
+mod secret;
+mod sight;
 mod socket;
 
 /// The kernel lets only GPL-compatible programs call some of the helpers used here.

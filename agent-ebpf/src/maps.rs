@@ -91,6 +91,33 @@ pub static SESSIONS: LruHashMap<SessionKey, SessionState> =
 #[map]
 pub static KEYED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
 
+/// Names one context of key derivation of one process (`EVP_PKEY_CTX *` of OpenSSL 1.1.1).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ContextKey {
+    pub tgid: u32,
+    pub _pad: u32,
+    pub object: u64,
+}
+
+/// What a context was handed so far: where it lies in the process, never what it is. The caller
+/// keeps it in place until the derivation is made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Derivation {
+    pub secret: u64,
+    pub secret_len: u64,
+    /// 1 once the label of a TLS key block was handed over, else 0.
+    pub labelled: u64,
+    /// The server's random, or 0 while it was not handed over.
+    pub server: u64,
+}
+
+/// Derivations that are being prepared, which takes a thread microseconds.
+#[map]
+pub static DERIVATIONS: LruHashMap<ContextKey, Derivation> =
+    LruHashMap::with_max_entries(16 * 1024, 0);
+
 /// What to do with the segments of a socket, by its cookie: a `Capture`, or below that the number
 /// of payloads that were looked at without a decision. The agent writes it, too.
 #[map]

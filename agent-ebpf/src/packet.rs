@@ -22,7 +22,7 @@ use scopewatch_common::{
 };
 
 use crate::{
-    emit::{header, wakeup_on_backlog},
+    emit::{bounded, header, wakeup_on_backlog},
     maps::{DECISIONS, EVENTS, captures_plain, count, count_two, is_plain_port},
     socket::{NET_INUM, SOCK_NET},
 };
@@ -413,13 +413,10 @@ fn mapped(v4: [u8; 4]) -> [u8; 16] {
 /// `to` has room for `CLASS` bytes.
 #[inline(always)]
 unsafe fn copy_payload<const CLASS: u32>(ctx: &SkBuffContext, to: *mut u8, piece: Piece) -> u32 {
-    let mut len = piece.len as u64;
-    // Hidden from the compiler, as in `emit::copy_from_user`.
-    // SAFETY: no instruction is emitted.
-    unsafe { asm!("/* {0} */", inout(reg) len) };
-    if len == 0 || len > CLASS as u64 {
+    if piece.len == 0 || piece.len > CLASS {
         return 0;
     }
+    let len = bounded::<CLASS>(piece.len as u64);
     // SAFETY: the destination is long enough; the helper checks the source.
     match unsafe { bpf_skb_load_bytes(ctx.as_ptr(), piece.at, to.cast(), len as u32) } {
         0 => len as u32,

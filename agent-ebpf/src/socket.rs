@@ -5,22 +5,21 @@
 //! Most socket traffic of a host is neither: two lookups miss, and that is all it costs.
 
 use aya_ebpf::{
-    Global,
+    EbpfContext, Global,
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
-        bpf_probe_read_kernel, generated::bpf_get_socket_cookie,
+        bpf_probe_read_kernel,
+        generated::{bpf_get_socket_cookie, bpf_probe_read_kernel as read_kernel},
     },
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
-use scopewatch_common::{RecordKind, Session, SocketRecord};
+use scopewatch_common::{Counter, RecordKind, Session, SocketRecord};
 
 use crate::{
     call::session,
-    emit::{control, header},
-    maps::{CALLS, CallKey, IN_CALL, KEYED, OWNED, captures_plain, is_plain_port},
+    emit::header,
+    maps::{CALLS, CallKey, EVENTS, IN_CALL, KEYED, OWNED, captures_plain, count, is_plain_port},
 };
 
 const AF_INET: u16 = 2;
@@ -50,32 +49,50 @@ pub static SOCK_NET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static NET_INUM: Global<u32> = Global::new(0);
 
-/// A thread sent on a socket: `(struct sock *sk, int ret, int flags)`.
-#[btf_tracepoint(function = "sock_send_length")]
-pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    bind(&ctx)
+/// Offset of the cookie, which is 0 until someone asked for it.
+#[unsafe(no_mangle)]
+static SOCK_COOKIE: Global<u32> = Global::new(0);
+/// 1 where programs that know a socket by its type may ask for its cookie (Linux 5.12). The verifier
+/// sees the value, and does not look at what another kernel would refuse.
+#[unsafe(no_mangle)]
+static COOKIE_HELPER: Global<u8> = Global::new(0);
+
+/// How a program came by a socket.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Pointer {
+    /// As an argument whose type the verifier knows.
+    Typed,
+    /// As a number.
+    Plain,
 }
 
-/// A thread received on a socket: `(struct sock *sk, int ret, int flags)`.
-#[btf_tracepoint(function = "sock_recv_length")]
-pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    bind(&ctx)
+/// Whether anything may be learnt from the socket that the current thread uses: it is inside a call
+/// on a session, or has just derived a secret, or the port may be a listed one.
+#[inline(always)]
+pub fn is_of_interest() -> bool {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    captures_plain() || KEYED.get_ptr(pid_tgid).is_some() || IN_CALL.get_ptr(pid_tgid).is_some()
 }
 
 /// Binds the session that the thread is inside of to the socket that it uses, once; and tells
-/// whose the socket is if the thread has just derived a secret.
+/// whose the socket is if the thread has just derived a secret, or if its port is listed.
 #[inline(always)]
-fn bind(ctx: &BtfTracePointContext) -> i32 {
+pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if captures_plain() {
-        let _ = own(ctx, pid_tgid);
-    }
-    if KEYED.get_ptr(pid_tgid).is_some()
-        && let Some(mut record) = describe(ctx.arg(0))
-    {
-        let _ = KEYED.remove(pid_tgid);
-        identify(ctx, &mut record, pid_tgid);
-        control(record, BPF_RB_FORCE_WAKEUP as u64);
+    let keyed = KEYED.get_ptr(pid_tgid).is_some();
+    let unowned = captures_plain() && is_unowned(sock, pointer);
+    if keyed || unowned {
+        let nobody = Session { object: 0, generation: 0 };
+        // A connection of a listed port waits for its answer anyway, before it is told of.
+        let flags = if keyed { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        // What finds no room is told when the socket is used next.
+        let cookie = tell(sock, pointer, pid_tgid, nobody, flags as u64);
+        if cookie != 0 && keyed {
+            let _ = KEYED.remove(pid_tgid);
+        }
+        if cookie != 0 && unowned {
+            let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
+        }
     }
     // SAFETY: values are copied at once; only this thread writes these keys.
     let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return 0 };
@@ -89,99 +106,118 @@ fn bind(ctx: &BtfTracePointContext) -> i32 {
     let Some(state) = session(pid_tgid, object, now) else { return 0 };
     // SAFETY: the verifier checked the pointer.
     let (bound, generation) = unsafe { ((*state).cookie, (*state).generation) };
-    if bound != 0 {
-        return 0;
-    }
-    let Some(mut record) = describe(ctx.arg(0)) else { return 0 };
-    identify(ctx, &mut record, pid_tgid);
-    record.session = Session { object, generation };
-    let cookie = record.cookie;
-    debug!(ctx, "session on socket {}", cookie);
-    // Wakes the reader: it names the process while that is surely still there. What finds no room
-    // is told again when the socket is used next.
-    if control(record, BPF_RB_FORCE_WAKEUP as u64) {
+    if bound == 0 {
+        // What is not told now, for want of room or of a cookie, is told when the socket is used next.
+        let wakeup = BPF_RB_FORCE_WAKEUP as u64;
+        let cookie = tell(sock, pointer, pid_tgid, Session { object, generation }, wakeup);
+        debug!(ctx, "session on socket {}", cookie);
         // SAFETY: the verifier checked the pointer.
         unsafe { (*state).cookie = cookie };
     }
     0
 }
 
-/// Tells once whose the socket is, if one of its ports is listed.
+/// Whether one of a socket's ports is listed, and its process was not told.
 #[inline(always)]
-fn own(ctx: &BtfTracePointContext, pid_tgid: u64) -> Option<()> {
-    let sock: *mut u8 = ctx.arg(0);
-    let local: u16 = field(sock, SOCK_LOCAL_PORT.load())?;
-    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load())?;
-    if !is_plain_port(local) && !is_plain_port(u16::from_be(remote)) {
-        return None;
+fn is_unowned(sock: *mut u8, pointer: Pointer) -> bool {
+    let local: u16 = field(sock, SOCK_LOCAL_PORT.load()).unwrap_or(0);
+    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load()).unwrap_or(0);
+    (is_plain_port(local) || is_plain_port(u16::from_be(remote)))
+        && OWNED.get_ptr(cookie_of(sock, pointer)).is_none()
+}
+
+/// The cookie of a socket; 0 if it has none yet, or is not of TCP.
+#[inline(always)]
+fn cookie_of(sock: *mut u8, pointer: Pointer) -> u64 {
+    if field::<u16>(sock, SOCK_PROTOCOL.load()) != Some(IPPROTO_TCP) {
+        return 0;
     }
-    // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
-    let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
-    if OWNED.get_ptr(cookie).is_some() {
-        return None;
+    if pointer == Pointer::Typed && COOKIE_HELPER.load() == 1 {
+        // SAFETY: the argument of the program is a socket that is alive while it runs.
+        unsafe { bpf_get_socket_cookie(sock.cast()) }
+    } else {
+        // The packet programs ask for it at the socket's first packet: none yet means none passed.
+        field(sock, SOCK_COOKIE.load()).unwrap_or(0)
     }
-    let mut record = describe(sock)?;
-    identify(ctx, &mut record, pid_tgid);
-    // What finds no room is told again when the socket is used next.
-    if control(record, BPF_RB_NO_WAKEUP as u64) {
-        let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
+}
+
+/// Emits which socket it is, of which session and process; its cookie, or 0 if nothing was told.
+/// `flags` say whether the reader is woken: it names the process while that is surely still there.
+#[inline(always)]
+fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session, flags: u64) -> u64 {
+    let cookie = cookie_of(sock, pointer);
+    if cookie == 0 {
+        return 0;
+    }
+    let Some(mut slot) = EVENTS.reserve::<SocketRecord>(0) else {
+        count(Counter::ControlLost, 1);
+        return 0;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: ring memory, 8-byte aligned, as long as the record; written in place because several
+    // copies would not fit the stack.
+    let described = unsafe {
+        record.write_bytes(0, 1);
+        (*record).header = header(RecordKind::Socket, 0, pid_tgid, bpf_ktime_get_boot_ns());
+        (*record).session = session;
+        (*record).cookie = cookie;
+        (*record).comm = bpf_get_current_comm().unwrap_or_default();
+        describe(record, sock)
+    };
+    if described.is_none() {
+        slot.discard(BPF_RB_NO_WAKEUP as u64);
+        return 0;
+    }
+    slot.submit(flags);
+    cookie
+}
+
+/// Fills in addresses and ports; `None` for a socket that has none of either kind.
+///
+/// # Safety
+/// `record` can be written to.
+#[inline(always)]
+unsafe fn describe(record: *mut SocketRecord, sock: *const u8) -> Option<()> {
+    let family: u16 = field(sock, SOCK_FAMILY.load())?;
+    // SAFETY: fields of the caller's record.
+    unsafe {
+        let (local, remote) = (&raw mut (*record).local, &raw mut (*record).remote);
+        match family {
+            AF_INET => {
+                read::<4>(local.cast(), sock, SOCK_LOCAL_V4.load())?;
+                read::<4>(remote.cast(), sock, SOCK_REMOTE_V4.load())?;
+            }
+            AF_INET6 => {
+                read::<16>(local.cast(), sock, SOCK_LOCAL_V6.load())?;
+                read::<16>(remote.cast(), sock, SOCK_REMOTE_V6.load())?;
+            }
+            _ => return None,
+        }
+        let remote_port: u16 = field(sock, SOCK_REMOTE_PORT.load())?;
+        let net: *const u8 = field(sock, SOCK_NET.load())?;
+        (*record).local_port = field(sock, SOCK_LOCAL_PORT.load())?;
+        (*record).remote_port = u16::from_be(remote_port);
+        (*record).family = family;
+        (*record).netns = field(net, NET_INUM.load()).unwrap_or(0);
     }
     Some(())
 }
 
-/// Fills in which socket it is, of which process, and when.
+/// Copies `LEN` bytes from a structure of the kernel.
+///
+/// # Safety
+/// `to` has room for them.
 #[inline(always)]
-fn identify(ctx: &BtfTracePointContext, record: &mut SocketRecord, pid_tgid: u64) {
-    let sock: *mut u8 = ctx.arg(0);
-    // SAFETY: the tracepoint's argument is a socket that is alive while the program runs.
-    record.cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    record.header = header(RecordKind::Socket, 0, pid_tgid, now);
+unsafe fn read<const LEN: u32>(to: *mut u8, base: *const u8, offset: u32) -> Option<()> {
+    let from = base.wrapping_add(offset as usize);
+    // SAFETY: as the caller says; the helper checks the source and faults softly.
+    let status = unsafe { read_kernel(to.cast(), LEN, from.cast()) };
+    (status == 0).then_some(())
 }
 
-/// Addresses and ports of a TCP socket; `None` for any other kind.
+/// A field of a structure of the kernel; `None` where the address is wrong.
 #[inline(always)]
-fn describe(sock: *const u8) -> Option<SocketRecord> {
-    let family: u16 = field(sock, SOCK_FAMILY.load())?;
-    let protocol: u16 = field(sock, SOCK_PROTOCOL.load())?;
-    if protocol != IPPROTO_TCP {
-        return None;
-    }
-    let (local, remote) = match family {
-        AF_INET => {
-            let local: [u8; 4] = field(sock, SOCK_LOCAL_V4.load())?;
-            let remote: [u8; 4] = field(sock, SOCK_REMOTE_V4.load())?;
-            (widen(local), widen(remote))
-        }
-        AF_INET6 => (field(sock, SOCK_LOCAL_V6.load())?, field(sock, SOCK_REMOTE_V6.load())?),
-        _ => return None,
-    };
-    let remote_port: u16 = field(sock, SOCK_REMOTE_PORT.load())?;
-    let net: *const u8 = field(sock, SOCK_NET.load())?;
-    Some(SocketRecord {
-        header: header(RecordKind::Socket, 0, 0, 0),
-        session: Session { object: 0, generation: 0 },
-        cookie: 0,
-        local,
-        remote,
-        local_port: field(sock, SOCK_LOCAL_PORT.load())?,
-        remote_port: u16::from_be(remote_port),
-        family,
-        reserved: 0,
-        netns: field(net, NET_INUM.load()).unwrap_or(0),
-        reserved2: 0,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-    })
-}
-
-#[inline(always)]
-fn widen(v4: [u8; 4]) -> [u8; 16] {
-    [v4[0], v4[1], v4[2], v4[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-}
-
-#[inline(always)]
-fn field<T>(base: *const u8, offset: u32) -> Option<T> {
+pub fn field<T>(base: *const u8, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address and faults softly.
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast::<T>()) }.ok()
 }

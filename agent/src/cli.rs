@@ -87,6 +87,9 @@ pub struct Doctor {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Also tell what the kernel's verifier makes of each program.
+    #[arg(long)]
+    pub programs: bool,
 }
 
 /// `scopewatch probe`

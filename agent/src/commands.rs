@@ -17,7 +17,7 @@ use scopewatch_common::Counter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
-    bpf::{canary::ReturnProbes, capability::Capabilities, load},
+    bpf::{canary::ReturnProbes, capability::Capabilities, inspect, load},
     capture::{
         recorder::{Preamble, Recorder},
         replay::{End, Replay, ReplayError},
@@ -108,10 +108,18 @@ fn live(
         ring_bytes: config.ring_bytes,
         plain_ports: &config.plain_ports,
         kernel_log,
+        sockets: config.sockets,
     })
     .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
     for (tracepoint, reason) in &kernel.missing {
         tracing::warn!(tracepoint, reason, "not on this kernel: doing without");
+    }
+    match kernel.sockets.sight {
+        Some(sight) => tracing::debug!(sight = sight.name(), "sockets are seen"),
+        None => {
+            let refused = &kernel.sockets.refused;
+            tracing::warn!(?refused, "sockets are not seen: connections have no addresses");
+        }
     }
     if let Err(reason) = &kernel.packets {
         tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
@@ -195,9 +203,24 @@ fn show_events(asked: &cli::Show) -> Result<(), Failure> {
 fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     let mut capabilities = Capabilities::probe();
     if capabilities.first_missing().is_none() {
-        let options = load::Options { ring_bytes: 65_536, plain_ports: &[], kernel_log: false };
+        let options = load::Options {
+            ring_bytes: 65_536,
+            plain_ports: &[],
+            kernel_log: false,
+            sockets: None,
+        };
+        if asked.programs {
+            // With a port listed, so that the verifier looks at all that may run.
+            match inspect::programs(load::Options { plain_ports: &[80], ..options }) {
+                Ok(programs) => capabilities.add_programs(programs),
+                Err(error) => capabilities.add_load_failure(chain(&error)),
+            }
+        }
         match load::Kernel::load(options) {
-            Ok((kernel, _channels)) => {
+            Ok((mut kernel, _channels)) => {
+                let surveyed = kernel.survey();
+                capabilities.add_sockets(&kernel.sockets, &surveyed);
+                capabilities.add_packets(&kernel.packets);
                 let (broker, thread) = broker::start(kernel)
                     .map_err(|error| os_failure("cannot start a thread", &error))?;
                 capabilities.add_return_probes(broker.test_return_probes());
@@ -284,9 +307,9 @@ fn start_stages(
     host: Host,
     output: Output,
 ) -> Result<Stages, Failure> {
-    let observer = Arc::new(Observer::new(key, PrivacyOptions { subject: config.subject }));
+    let observer = Observer::new(Arc::new(key), PrivacyOptions { subject: config.subject });
     let Host { id, name, boot_id } = host;
-    let origin = Arc::new(Origin::new(model::Host { id, name, boot_id }));
+    let origin = Origin::new(model::Host { id, name, boot_id });
     Stages::start(config, &observer, &origin, output)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }

@@ -17,7 +17,9 @@ use crate::{
     identity::process::Process,
     names::named_enum,
     text::Cuts,
-    token::{self, Credential, Evidence, fingerprint::FingerprintKey, shape::without_secrets},
+    token::{
+        Credential, Evidence, fingerprint::FingerprintKey, reader::Reader, shape::without_secrets,
+    },
 };
 
 /// Longest user agent kept, in bytes.
@@ -69,9 +71,9 @@ pub struct PrivacyOptions {
     pub subject: SubjectMode,
 }
 
-/// Turns exchanges into observations.
+/// Turns exchanges into observations, for one worker: it remembers the credentials that it read.
 pub struct Observer {
-    key: FingerprintKey,
+    reader: Reader,
     privacy: PrivacyOptions,
 }
 
@@ -105,11 +107,11 @@ pub struct Observation {
     /// What was answered; `None` where nothing was captured of it.
     pub response: Option<Answered>,
     /// The request's credentials, in wire order.
-    pub credentials: Vec<Credential>,
+    pub credentials: Vec<Arc<Credential>>,
     /// Who the first credential speaks for.
     pub identity: Identity,
     /// Names the fingerprint key.
-    pub key_id: String,
+    pub key_id: Arc<str>,
 }
 
 /// What is kept of a request.
@@ -167,23 +169,29 @@ pub struct Identity {
 impl Observer {
     /// An observer that fingerprints with `key`.
     #[must_use]
-    pub const fn new(key: FingerprintKey, privacy: PrivacyOptions) -> Self {
-        Self { key, privacy }
+    pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions) -> Self {
+        Self { reader: Reader::new(key), privacy }
+    }
+
+    /// One like it that has read nothing, for another worker.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self::new(Arc::clone(self.reader.key()), self.privacy)
     }
 
     /// What `exchange`, seen on `connection`, tells.
     #[must_use]
     pub fn observe(
-        &self,
+        &mut self,
         exchange: &Exchange,
         connection: &Connection,
         observed_at: Timestamp,
     ) -> Observation {
         let Exchange { index, role, request, response, notes } = exchange;
         let mut cuts = Cuts::default();
-        let credentials = request.as_ref().map_or_else(Vec::new, |request| {
-            token::credentials(&request.fields, &self.key, &mut cuts)
-        });
+        let credentials = request
+            .as_ref()
+            .map_or_else(Vec::new, |request| self.reader.credentials(&request.fields, &mut cuts));
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let begun = request.as_ref().map(|request| request.started);
         let answered_from = response.as_ref().map(|response| response.started);
@@ -201,9 +209,9 @@ impl Observer {
             cuts,
             request: asked,
             response: response.as_ref().map(answered),
-            identity: self.identity(credentials.first()),
+            identity: self.identity(credentials.first().map(AsRef::as_ref)),
             credentials,
-            key_id: self.key.id().to_owned(),
+            key_id: self.reader.key().id(),
         }
     }
 
@@ -211,7 +219,7 @@ impl Observer {
         let claims = credential.and_then(Credential::claims);
         let named = |name: &String| match self.privacy.subject {
             SubjectMode::Plain => Some(name.clone()),
-            SubjectMode::Pseudonym => Some(self.key.pseudonym(name)),
+            SubjectMode::Pseudonym => Some(self.reader.key().pseudonym(name)),
             SubjectMode::Drop => None,
         };
         Identity {

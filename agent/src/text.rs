@@ -41,6 +41,11 @@ impl Cuts {
         self.0.insert(field);
     }
 
+    /// Adds what was cut elsewhere.
+    pub fn join(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
     /// Names of the fields that were cut, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().copied()

@@ -218,8 +218,26 @@ impl Client {
     /// # Errors
     /// When the release or Python is missing.
     pub fn start(release: &Release, target: &Target) -> Result<Self> {
-        let Libraries { crypto, ssl, loader } = release.libraries()?;
-        let mut command = match &loader {
+        Self::start_on(release, &release.libraries()?, target)
+    }
+
+    /// The same with a copy of libcrypto in `dir` that is not called so.
+    ///
+    /// # Errors
+    /// When the release or Python is missing.
+    pub fn start_disguised(release: &Release, target: &Target, dir: &Path) -> Result<Self> {
+        let libraries = release.libraries()?;
+        let crypto = dir.join("disguised.so");
+        // Not over one that runs.
+        if !crypto.exists() {
+            fs::copy(&libraries.crypto, &crypto).context("copy libcrypto")?;
+        }
+        Self::start_on(release, &Libraries { crypto, ..libraries }, target)
+    }
+
+    fn start_on(release: &Release, libraries: &Libraries, target: &Target) -> Result<Self> {
+        let Libraries { crypto, ssl, loader } = libraries;
+        let mut command = match loader {
             None => Command::new(PYTHON),
             Some(loader) => {
                 let mut command = Command::new(loader);
@@ -228,7 +246,7 @@ impl Client {
                 command
             }
         };
-        command.arg("-c").arg(CLIENT).args([&crypto, &ssl]).arg(target.port.to_string());
+        command.arg("-c").arg(CLIENT).args([crypto, ssl]).arg(target.port.to_string());
         // Configuration of the system's release may be beyond another one.
         command.env("OPENSSL_CONF", "/dev/null").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Reaped::start(&mut command)?;
@@ -278,7 +296,7 @@ impl Client {
         self.tell(&json!({"do": what, "session": session})).map(drop)
     }
 
-    /// Answers one connection on the port that it returns, each request with 200.
+    /// Answers connections on the port that it returns, each request with 200.
     ///
     /// # Errors
     /// When it cannot use the certificate.
@@ -331,6 +349,23 @@ impl Client {
         let request = request.to_json();
         let reply = self.tell(&json!({
             "do": what, "session": session, "request": request, "how": how.to_json(),
+        }))?;
+        self.exchanged(&reply)
+    }
+
+    /// Resumes the session of TLS 1.3 that has the name, with the request as early data.
+    ///
+    /// # Errors
+    /// When the server does not accept that, or there is no answer.
+    pub fn exchange_early(
+        &mut self,
+        session: &str,
+        suite: &str,
+        request: &Request,
+    ) -> Result<Exchanged> {
+        let reply = self.tell(&json!({
+            "do": "exchange_early", "session": session, "suite": suite,
+            "request": request.to_json(), "how": How::default().to_json(),
         }))?;
         self.exchanged(&reply)
     }

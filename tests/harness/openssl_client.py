@@ -20,6 +20,11 @@ CTRL_MODE, PARTIAL_WRITES, MOVING_BUFFER = 33, 1, 2
 CTRL_MIN_VERSION, CTRL_MAX_VERSION = 123, 124
 VERSIONS = {"1.2": 0x303, "1.3": 0x304}
 NO_ENCRYPT_THEN_MAC = 1 << 19
+ALLOW_RENEGOTIATION = 1 << 8  # Since 3.0; before it, nobody had to allow it.
+UPDATE_REQUESTED = 1
+EARLY_DATA_ACCEPTED = 2
+SUITES = (b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+          b"TLS_AES_128_CCM_SHA256")
 PEM = 1
 BIO_WRITES = 3
 PATIENCE = 10
@@ -50,19 +55,21 @@ def load(libcrypto, libssl):
     for name in ["CTX_ctrl", "ctrl"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, number, ctypes.c_long, pointer]
     for name in ["new", "get_wbio", "clear", "free", "up_ref", "do_handshake", "accept",
-                 "get1_session", "session_reused"]:
+                 "get1_session", "session_reused", "renegotiate", "get_early_data_status"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer]
-    for name in ["set_cipher_list", "set_ciphersuites", "set_session"]:
+    for name in ["set_cipher_list", "set_ciphersuites", "set_session", "CTX_set_cipher_list",
+                 "CTX_set_ciphersuites"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, pointer]
-    library.SSL_set_options.argtypes = [pointer, ctypes.c_uint64]
+    for name in ["set_options", "CTX_set_options"]:
+        getattr(library, f"SSL_{name}").argtypes = [pointer, ctypes.c_uint64]
     library.SSL_CTX_use_certificate_chain_file.argtypes = [pointer, ctypes.c_char_p]
     library.SSL_CTX_use_PrivateKey_file.argtypes = [pointer, ctypes.c_char_p, number]
     library.SSL_set_connect_state.argtypes = [pointer]
-    for name in ["set_fd", "set_rfd", "get_error"]:
+    for name in ["set_fd", "set_rfd", "get_error", "key_update"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, number]
     for name in ["read", "peek", "write"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, pointer, number]
-    for name in ["read_ex", "write_ex"]:
+    for name in ["read_ex", "write_ex", "write_early_data"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, pointer, size, pointer]
     if hasattr(library, "SSL_write_ex2"):
         library.SSL_write_ex2.argtypes = [pointer, pointer, size, ctypes.c_uint64, pointer]
@@ -229,16 +236,18 @@ def open_session(command):
 
 
 def serve(command):
-    """Answers one connection on another port, request by request, in a thread of its own."""
+    """Answers on another port, request by request, each connection in a thread of its own."""
     own = ssl.SSL_CTX_new(ssl.TLS_server_method())
     if ssl.SSL_CTX_use_certificate_chain_file(own, command["certificate"].encode()) != 1:
         raise OSError("no certificate")
     if ssl.SSL_CTX_use_PrivateKey_file(own, command["key"].encode(), PEM) != 1:
         raise OSError("no key")
+    ssl.SSL_CTX_set_options(own, ALLOW_RENEGOTIATION)
+    ssl.SSL_CTX_set_cipher_list(own, b"ALL:@SECLEVEL=0")
+    ssl.SSL_CTX_set_ciphersuites(own, SUITES)
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def answer():
-        peer, _ = listener.accept()
+    def answer(peer):
         session = ssl.SSL_new(own)
         ssl.SSL_set_fd(session, peer.fileno())
         if ssl.SSL_accept(session) != 1:
@@ -247,8 +256,42 @@ def serve(command):
         while ssl.SSL_read(session, buffer, len(buffer)) > 0:
             ssl.SSL_write(session, ANSWER, len(ANSWER))
 
-    threading.Thread(target=answer, daemon=True).start()
+    def listen():
+        while True:
+            threading.Thread(target=answer, args=[listener.accept()[0]], daemon=True).start()
+
+    threading.Thread(target=listen, daemon=True).start()
     return {"port": listener.getsockname()[1]}
+
+
+def renegotiate(command):
+    """Another handshake within the connection; TLS 1.2 only."""
+    session = sessions[command["session"]]
+    if ssl.SSL_renegotiate(session.object) != 1:
+        raise OSError("no renegotiation")
+    session.handshake()
+
+
+def update_keys(command):
+    """New keys for this end, and by request for the other; TLS 1.3 only."""
+    if ssl.SSL_key_update(sessions[command["session"]].object, UPDATE_REQUESTED) != 1:
+        raise OSError("no key update")
+
+
+def exchange_early(command):
+    """Resumes the session by the name of this one, with the request as early data."""
+    name, request = command["session"], serialized(command["request"])
+    session = Session(True, False, 0, {"version": "1.3", "suite": command["suite"],
+                                       "encrypt_then_mac": True}, sessions[name]).dial()
+    sessions[name] = session
+    written = ctypes.c_size_t(0)
+    buffer = ctypes.create_string_buffer(request, len(request))
+    if ssl.SSL_write_early_data(session.object, buffer, len(buffer), ctypes.byref(written)) != 1:
+        raise OSError("no early data")
+    session.handshake()
+    if ssl.SSL_get_early_data_status(session.object) != EARLY_DATA_ACCEPTED:
+        raise OSError("early data was not accepted")
+    return session.finish(Answer(), command["how"])
 
 
 def exchange(command):
@@ -417,6 +460,7 @@ def leave(_command):
 
 COMMANDS = {
     "open": open_session, "serve": serve, "exchange": exchange,
+    "renegotiate": renegotiate, "update_keys": update_keys, "exchange_early": exchange_early,
     "exchange_in_two_threads": exchange_in_two_threads,
     "exchange_in_a_child": exchange_in_a_child,
     "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,

@@ -7,6 +7,7 @@ mod demo_calls;
 mod filter_bio;
 mod lifecycle;
 mod record_replay;
+mod sights;
 mod throughput;
 mod wire_path;
 

@@ -5,6 +5,7 @@ mod exactly_once;
 mod lab;
 mod matrix;
 mod namespaces;
+mod pair;
 mod places;
 mod plain;
 mod secrets;

@@ -5,7 +5,7 @@
 //! CPU, memory and losses. Rounds are interleaved, load by load and watcher by watcher, because a
 //! machine's speed drifts; only ratios within one run mean something.
 
-mod load;
+pub mod load;
 mod stats;
 mod watcher;
 

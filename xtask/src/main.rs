@@ -15,12 +15,13 @@ mod tidy;
 mod bench;
 mod demo;
 mod run;
+mod vm;
 
 mod process;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set-up, tests, demo and house rules of scopewatch")]
@@ -53,12 +54,46 @@ enum Task {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Boot other kernels in virtual machines and try the agent on each
+    #[command(after_help = format!("Kernels: {}", vm::known()))]
+    Vm {
+        /// Series of kernels, such as `5.10`; all if none is named
+        kernels: Vec<String>,
+        #[command(flatten)]
+        asked: VmAsked,
+    },
+    /// What the first program of such a machine does
+    #[command(hide = true)]
+    VmGuest {
+        #[command(flatten)]
+        asked: VmAsked,
+    },
     /// Build the agent and run it with these arguments
     Run {
         /// Arguments for `scopewatch`, such as `doctor` or `run --format human`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct VmAsked {
+    /// Only ask what the verifier makes of each program, which takes seconds
+    #[arg(long)]
+    programs: bool,
+    /// Instead of testing load a server for so many seconds, by either path, on kernels that preempt
+    /// themselves
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
+    /// Only live tests whose names contain this; may be repeated
+    #[arg(long, value_name = "NAME")]
+    test: Vec<String>,
+}
+
+impl VmAsked {
+    const fn get(&self) -> vm::Asked<'_> {
+        vm::Asked::new(self.programs, self.soak, self.test.as_slice())
+    }
 }
 
 #[derive(Subcommand)]
@@ -84,6 +119,8 @@ fn main() -> ExitCode {
         Task::Bench { bench: Bench::Overhead { rounds, seconds } } => {
             bench::overhead(rounds, seconds)
         }
+        Task::Vm { kernels, asked } => vm::run(&kernels, asked.get()),
+        Task::VmGuest { asked } => vm::guest(asked.get()),
         Task::Run { arguments } => run::run(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -4,6 +4,7 @@
 //! named. Out: one line for each thing, `ok`, `do` or `MISSING`, and whether nothing is missing.
 //! Running it again changes nothing.
 
+pub mod archive;
 mod facts;
 pub mod openssl;
 mod plan;

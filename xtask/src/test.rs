@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use scopewatch_harness::{is_root, target_dir};
 
 use self::count::Counts;
-use crate::{exit_code, process, setup, tidy};
+use crate::{exit_code, process, setup, tidy, vm};
 
 /// Everything that is checked except the kernel half, which builds for another target.
 const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "scopewatch-ebpf"];
@@ -50,6 +50,7 @@ pub fn run() -> Result<ExitCode> {
     report.check("build", || cargo(&[["build", "--all-targets"].as_slice(), &WORKSPACE].concat()));
     report.tests("tests", || nextest(&format!("not ({LIVE})")));
     report.tests("doc tests", doc_tests);
+    report.check("verifier of the oldest kernel", vm::check_oldest);
     report.tests("live tests", || if is_root() { nextest(LIVE) } else { skip_live() });
     Ok(exit_code(report.conclude(env::var("CI").is_ok_and(|ci| ci == "true"))))
 }

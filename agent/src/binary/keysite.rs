@@ -5,9 +5,12 @@
 
 use serde::Serialize;
 
-use crate::binary::{
-    elf::Library,
-    site::{Needs, NoSite, Site, best},
+use crate::{
+    binary::{
+        elf::Library,
+        site::{Needs, NoSite, Site, best},
+    },
+    sandbox::protocol::{Point, Program},
 };
 
 /// Exported functions that tell which key site a library has.
@@ -45,6 +48,14 @@ impl KeyProgram {
         }
     }
 
+    /// The program as the broker takes it.
+    const fn program(self) -> Program {
+        match self {
+            Self::KdfDerive => Program::EvpKdfDerive,
+            Self::PkeyCtxCtrl => Program::EvpPkeyCtxCtrl,
+        }
+    }
+
     /// Entry only, so the stack pointer may have moved.
     const fn needs(self) -> Needs {
         let arguments = match self {
@@ -64,6 +75,14 @@ pub struct KeyStep {
     pub program: KeyProgram,
     /// Where.
     pub site: Site,
+}
+
+impl KeyStep {
+    /// The step as the broker takes it.
+    #[must_use]
+    pub const fn point(&self) -> Point {
+        Point { offset: self.site.offset, program: self.program.program() }
+    }
 }
 
 /// Why a library has no key site.

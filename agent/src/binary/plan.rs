@@ -179,9 +179,11 @@ const fn has_result(program: Program) -> bool {
         | Program::SslWrite
         | Program::SslWriteEx
         | Program::SslWriteEx2 => true,
-        Program::SslReturn | Program::SslFree | Program::SslShutdown | Program::EvpKdfDerive => {
-            false
-        }
+        Program::SslReturn
+        | Program::SslFree
+        | Program::SslShutdown
+        | Program::EvpKdfDerive
+        | Program::EvpPkeyCtxCtrl => false,
     }
 }
 
@@ -195,6 +197,7 @@ const fn needs(program: Program) -> Needs {
         Program::SslReturn => return Needs::RETURN,
         Program::SslFree | Program::SslShutdown => (1, false),
         Program::EvpKdfDerive => (4, false),
+        Program::EvpPkeyCtxCtrl => (6, false),
     };
     Needs { arguments, return_address }
 }

@@ -21,6 +21,7 @@ const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -86,6 +87,12 @@ impl Btf {
     #[must_use]
     pub fn has_tracepoint(&self, name: &str) -> bool {
         self.find(KIND_TYPEDEF, &format!("btf_trace_{name}")).is_some()
+    }
+
+    /// Whether the kernel has a function of this name that tells its type.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.find(KIND_FUNC, name).is_some()
     }
 
     fn find(&self, kind: u32, name: &str) -> Option<usize> {
@@ -165,9 +172,10 @@ mod tests {
     use super::*;
 
     /// Types: 1 `struct net { int ns; }`, 2 anonymous union {a at 0, b at 0},
-    /// 3 `struct sock { u32 x; <anonymous 2> at 64 bits; }`, 4 `typedef btf_trace_probe`.
+    /// 3 `struct sock { u32 x; <anonymous 2> at 64 bits; }`, 4 `typedef btf_trace_probe`,
+    /// 5 the function `ask`.
     fn sample() -> Vec<u8> {
-        let strings = b"\0net\0ns\0a\0b\0sock\0x\0btf_trace_probe\0";
+        let strings = b"\0net\0ns\0a\0b\0sock\0x\0btf_trace_probe\0ask\0";
         let name = |s: &str| {
             let s = format!("\0{s}\0");
             let at = strings.windows(s.len()).position(|w| w == s.as_bytes()).unwrap();
@@ -178,6 +186,7 @@ mod tests {
         types.extend([0, KIND_UNION << 24 | 2, 4, name("a"), 0, 0, name("b"), 0, 16]);
         types.extend([name("sock"), KIND_STRUCT << 24 | 2, 12, name("x"), 0, 0, 0, 2, 64]);
         types.extend([name("btf_trace_probe"), KIND_TYPEDEF << 24, 0]);
+        types.extend([name("ask"), KIND_FUNC << 24, 0]);
         let types: Vec<u8> = types.iter().flat_map(|w| w.to_ne_bytes()).collect();
         let len = u32::try_from(types.len()).unwrap();
         let mut data = MAGIC.to_ne_bytes().to_vec();
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!(btf.offset_of("absent", "x"), None);
         assert!(btf.has_tracepoint("probe"));
         assert!(!btf.has_tracepoint("other"));
+        assert!(btf.has_function("ask") && !btf.has_function("net"));
     }
 
     #[test]

@@ -10,8 +10,11 @@ use serde::Serialize;
 use crate::bpf::{
     btf::{Btf, VMLINUX},
     canary::ReturnProbes,
+    inspect::{Inspected, Verdict},
+    sight::{Surveyed, Taken},
     socket,
 };
+use crate::sandbox::protocol::Sight;
 
 /// Bits of `CapEff` (linux/capability.h).
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -38,6 +41,9 @@ pub struct Capabilities {
     pub kernel: String,
     /// One row each.
     pub rows: Vec<Capability>,
+    /// What the verifier makes of each program, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Inspected>,
 }
 
 impl Capabilities {
@@ -58,17 +64,11 @@ impl Capabilities {
                 "new processes are seen at once",
                 "new processes are seen only at the next scan, so short-lived ones with libraries of their own may be missed",
             ),
-            tracepoints(
-                "socket tracepoints",
-                &["sock_send_length", "sock_recv_length"],
-                "each connection's addresses are known",
-                "connections have no addresses on this kernel (6.4 brought these tracepoints)",
-            ),
             packets(socket::root_cgroup().as_deref()),
             map_files(),
             lockdown(),
         ];
-        Self { kernel: kernel.trim().to_owned(), rows }
+        Self { kernel: kernel.trim().to_owned(), rows, programs: Vec::new() }
     }
 
     /// Adds what sending a child ahead told about return probes.
@@ -79,6 +79,45 @@ impl Capabilities {
             required: true,
             meaning: outcome.meaning().to_owned(),
         });
+    }
+
+    /// Adds how it is seen which socket a thread uses, and how it could be.
+    pub fn add_sockets(&mut self, taken: &Taken, surveyed: &[Surveyed]) {
+        let meaning = taken.sight.map_or_else(
+            || "connections have no addresses on this kernel".to_owned(),
+            |sight| format!("connections have addresses, by {}", sight.name()),
+        );
+        let (name, required) = ("socket binding", false);
+        self.rows.push(Capability { name, found: taken.sight.is_some(), required, meaning });
+        for (sight, tried) in surveyed {
+            let (found, meaning) = match tried {
+                Ok(()) if taken.sight == Some(*sight) => (true, "used".to_owned()),
+                Ok(()) => (true, "could be used".to_owned()),
+                Err(reason) => (false, reason.clone()),
+            };
+            self.rows.push(Capability { name: row_name(*sight), found, required, meaning });
+        }
+    }
+
+    /// Adds whether packets are seen, and if not, why.
+    pub fn add_packets(&mut self, packets: &Result<(), String>) {
+        let (found, meaning) = match packets {
+            Ok(()) => {
+                (true, "new connections are captured by their secrets and ciphertext".to_owned())
+            }
+            Err(reason) => (false, format!("{reason}: all connections are captured by calls")),
+        };
+        self.rows.push(Capability { name: "ciphertext", found, required: false, meaning });
+    }
+
+    /// Adds what the verifier makes of each program. One that it refuses is a missing capability.
+    pub fn add_programs(&mut self, programs: Vec<Inspected>) {
+        for program in &programs {
+            if let Verdict::Refused { reason } = &program.verdict {
+                self.add_load_failure(format!("{}: {reason}", program.name));
+            }
+        }
+        self.programs = programs;
     }
 
     /// Adds that the kernel refused the programs.
@@ -105,7 +144,20 @@ impl fmt::Display for Capabilities {
             };
             writeln!(f, "{mark}  {name:<22}  {meaning}")?;
         }
+        for program in &self.programs {
+            writeln!(f, "{program}")?;
+        }
         Ok(())
+    }
+}
+
+/// Name of the row that tells whether the kernel has this way to see sockets.
+const fn row_name(sight: Sight) -> &'static str {
+    match sight {
+        Sight::Tracepoints => "sockets: tracepoints",
+        Sight::Functions => "sockets: functions",
+        Sight::Kprobes => "sockets: kprobes",
+        Sight::SystemCalls => "sockets: system calls",
     }
 }
 
@@ -237,12 +289,55 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_see_sockets_is_told_with_those_that_could_be_used() {
+        let taken = Taken {
+            sight: Some(Sight::Functions),
+            refused: vec![(Sight::Tracepoints, "no such tracepoint".to_owned())],
+        };
+        let surveyed = Sight::ALL.map(|sight| match sight {
+            Sight::Tracepoints => (sight, Err("no such tracepoint".to_owned())),
+            _ => (sight, Ok(())),
+        });
+        let mut capabilities = Capabilities::default();
+        capabilities.add_sockets(&taken, &surveyed);
+        let told: Vec<_> = capabilities.rows.iter().map(|row| (row.found, &*row.meaning)).collect();
+        let expected = [
+            (true, "connections have addresses, by functions of TCP"),
+            (false, "no such tracepoint"),
+            (true, "used"),
+            (true, "could be used"),
+            (true, "could be used"),
+        ];
+        assert_eq!(told, expected);
+        assert!(capabilities.first_missing().is_none());
+    }
+
+    #[test]
+    fn a_kernel_without_any_way_to_see_sockets_still_does() {
+        let mut capabilities = Capabilities::default();
+        capabilities.add_sockets(&Taken::default(), &[]);
+        assert!(!capabilities.rows[0].found && capabilities.first_missing().is_none());
+    }
+
+    #[test]
+    fn a_refused_program_is_a_missing_requirement_and_an_absent_one_is_not() {
+        let check = |verdict, missing| {
+            let mut capabilities = Capabilities::default();
+            capabilities.add_programs(vec![Inspected { name: "sys_enter", verdict }]);
+            assert_eq!(capabilities.first_missing().is_some(), missing, "{capabilities}");
+        };
+        check(Verdict::Absent, false);
+        check(Verdict::Accepted { verified: Some(7), instructions: Some(5) }, false);
+        check(Verdict::Refused { reason: "R1 min value is negative".to_owned() }, true);
+    }
+
+    #[test]
     fn a_missing_requirement_is_named_and_a_missing_extra_is_not() {
         let rows = vec![
             row("extra", false, false, "", "no extra"),
             row("needed", true, false, "", "no needed"),
         ];
-        let capabilities = Capabilities { kernel: String::new(), rows };
+        let capabilities = Capabilities { rows, ..Capabilities::default() };
         assert_eq!(capabilities.first_missing().unwrap().name, "needed");
         let printed = capabilities.to_string();
         assert!(printed.contains("absent   extra") && printed.contains("MISSING  needed"));

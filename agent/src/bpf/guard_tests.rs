@@ -76,7 +76,7 @@ fn programs(prefix: &str) -> Vec<(String, Vec<Instruction>)> {
 #[test]
 fn every_uprobe_program_stays_on_the_kernel_stack() {
     let programs: Vec<_> = ["uprobe", "uretprobe"].into_iter().flat_map(programs).collect();
-    assert_eq!(programs.len(), 9, "programs of the object");
+    assert_eq!(programs.len(), 10, "programs of the object");
     for (name, code) in programs {
         let guarded = code
             .iter()

@@ -6,7 +6,7 @@
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, UProbe},
+    programs::UProbe,
 };
 use aya_log::EbpfLogger;
 use scopewatch_common::Counter;
@@ -15,10 +15,13 @@ use crate::{
     bpf::{
         BpfError,
         btf::Btf,
+        program,
         ring::Ring,
+        sight::{self, Surveyed, Taken},
         socket::{self, Decisions},
     },
-    sandbox::protocol::Program,
+    failure::chain,
+    sandbox::protocol::{Program, Sight},
 };
 
 /// The kernel half, as built by `build.rs`.
@@ -30,7 +33,7 @@ pub(in crate::bpf) static OBJECT: &[u8] =
 const NO_SUCH_FIELD: u32 = u32::MAX;
 
 /// Globals of the kernel half, with the structure and field of the kernel whose offset they take.
-const OFFSETS: [(&str, &str, &str); 10] = [
+const OFFSETS: [(&str, &str, &str); 18] = [
     ("SOCK_FAMILY", "sock_common", "skc_family"),
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_LOCAL_PORT", "sock_common", "skc_num"),
@@ -40,8 +43,19 @@ const OFFSETS: [(&str, &str, &str); 10] = [
     ("SOCK_LOCAL_V6", "sock_common", "skc_v6_rcv_saddr"),
     ("SOCK_REMOTE_V6", "sock_common", "skc_v6_daddr"),
     ("SOCK_NET", "sock_common", "skc_net"),
+    ("SOCK_COOKIE", "sock_common", "skc_cookie"),
+    ("REGS_FIRST_ARGUMENT", "pt_regs", "di"),
+    ("TASK_FILES", "task_struct", "files"),
+    ("FILES_TABLE", "files_struct", "fdt"),
+    ("TABLE_FILES", "fdtable", "fd"),
+    ("FILE_PRIVATE", "file", "private_data"),
+    ("SOCKET_FILE", "socket", "file"),
+    ("SOCKET_SOCK", "socket", "sk"),
     ("BINPRM_FILENAME", "linux_binprm", "filename"),
 ];
+
+/// The kernel's function behind the helper by which typed programs ask for a socket's cookie.
+const COOKIE_FUNCTION: &str = "bpf_get_socket_ptr_cookie";
 
 /// How to load the kernel half.
 #[derive(Clone, Copy, Debug)]
@@ -52,15 +66,20 @@ pub struct Options<'a> {
     pub plain_ports: &'a [u16],
     /// Let the kernel half say what it does, through `log`.
     pub kernel_log: bool,
+    /// How to see which socket a thread uses; `None` for the best that the kernel has.
+    pub sockets: Option<Sight>,
 }
 
 /// The loaded kernel half. Dropping it detaches everything.
 pub struct Kernel {
     pub(in crate::bpf) ebpf: Ebpf,
+    btf: AyaBtf,
     counters: PerCpuArray<MapData, [u64; Counter::ALL.len()]>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Tracepoints that this kernel does not have, with the reason.
     pub missing: Vec<(&'static str, String)>,
+    /// How it is seen which socket a thread uses.
+    pub sockets: Taken,
     /// Whether packets are seen at the root cgroup; if not, why.
     pub packets: Result<(), String>,
 }
@@ -80,26 +99,14 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the maps or a uprobe program, or has no type information.
     pub fn load(options: Options<'_>) -> Result<(Self, Channels), BpfError> {
-        let btf = Btf::of_kernel()?;
-        let offsets = offsets(&btf);
-        let log_level = if options.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
-        let mut loader = EbpfLoader::new();
-        loader.map_max_entries("EVENTS", options.ring_bytes);
-        for (global, offset) in &offsets {
-            loader.override_global(global, offset, true);
-        }
-        let captures_plain = u32::from(!options.plain_ports.is_empty());
-        loader.override_global("PLAIN_HTTP", &captures_plain, true);
-        loader.override_global(aya_log::LEVEL, &log_level, true);
-        let mut ebpf = loader.load(OBJECT).map_err(|error| BpfError::Load(Box::new(error)))?;
-
+        let (mut ebpf, btf) = open(options)?;
         let logger = if options.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
-        for program in Program::ALL {
-            let loaded = uprobe(&mut ebpf, program)?.load();
-            loaded.map_err(|error| program_error(program.name(), error))?;
+        for uprobe in Program::ALL {
+            program::load(&mut ebpf, uprobe.name(), &btf)?;
         }
-        let missing = attach_tracepoints(&mut ebpf)?;
+        let missing = attach_tracepoints(&mut ebpf, &btf);
         socket::list_plain_ports(&mut ebpf, options.plain_ports)?;
+        let sockets = sight::attach(&mut ebpf, &btf, options.sockets);
         let packets = socket::attach(&mut ebpf);
         let decisions = Decisions::of(&mut ebpf)?;
 
@@ -108,7 +115,7 @@ impl Kernel {
         let counters = ebpf.take_map("COUNTERS").ok_or(BpfError::Missing("map COUNTERS"))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| map_error("COUNTERS", error))?;
-        let kernel = Self { ebpf, counters, logger, missing, packets };
+        let kernel = Self { ebpf, btf, counters, logger, missing, sockets, packets };
         Ok((kernel, Channels { ring: Ring::new(ring), decisions }))
     }
 
@@ -127,6 +134,12 @@ impl Kernel {
         Ok(totals)
     }
 
+    /// Which ways to see sockets the kernel has, beside the one that is used.
+    #[must_use]
+    pub fn survey(&mut self) -> Vec<Surveyed> {
+        sight::survey(&mut self.ebpf, &self.btf, &self.sockets)
+    }
+
     /// Whether the kernel half was asked to log.
     #[must_use]
     pub const fn logs(&self) -> bool {
@@ -139,6 +152,26 @@ impl Kernel {
             logger.flush();
         }
     }
+}
+
+/// Makes the maps and sets what the programs are told of the kernel. Nothing is verified yet.
+pub(in crate::bpf) fn open(options: Options<'_>) -> Result<(Ebpf, AyaBtf), BpfError> {
+    let btf = Btf::of_kernel()?;
+    let offsets = offsets(&btf);
+    let cookie_helper = u8::from(btf.has_function(COOKIE_FUNCTION));
+    let log_level = if options.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("EVENTS", options.ring_bytes);
+    for (global, offset) in &offsets {
+        loader.override_global(global, offset, true);
+    }
+    let captures_plain = u32::from(!options.plain_ports.is_empty());
+    loader.override_global("COOKIE_HELPER", &cookie_helper, true);
+    loader.override_global("PLAIN_HTTP", &captures_plain, true);
+    loader.override_global(aya_log::LEVEL, &log_level, true);
+    let ebpf = loader.load(OBJECT).map_err(|error| BpfError::Load(Box::new(error)))?;
+    let btf = AyaBtf::from_sys_fs().map_err(|_| BpfError::Missing("kernel type information"))?;
+    Ok((ebpf, btf))
 }
 
 /// The loaded uprobe program of that name.
@@ -171,25 +204,20 @@ fn offsets(btf: &Btf) -> Vec<(&'static str, u32)> {
 }
 
 /// Loads and attaches each tracepoint; those that the kernel lacks, with the reason.
-fn attach_tracepoints(ebpf: &mut Ebpf) -> Result<Vec<(&'static str, String)>, BpfError> {
-    let btf = AyaBtf::from_sys_fs().map_err(|_| BpfError::Missing("kernel type information"))?;
+fn attach_tracepoints(ebpf: &mut Ebpf, btf: &AyaBtf) -> Vec<(&'static str, String)> {
     let mut missing = Vec::new();
-    for name in ["sched_process_exec", "sched_process_exit", "sock_send_length", "sock_recv_length"]
-    {
-        let program: &mut BtfTracePoint = ebpf
-            .program_mut(name)
-            .ok_or(BpfError::Missing(name))?
-            .try_into()
-            .map_err(|error| program_error(name, error))?;
-        if let Err(error) = program.load(name, &btf).and_then(|()| program.attach()) {
-            tracing::debug!(name, error = %error, "tracepoint not available");
-            missing.push((name, first_line(&error)));
+    for name in ["sched_process_exec", "sched_process_exit"] {
+        if let Err(error) =
+            program::load(ebpf, name, btf).and_then(|()| program::attach(ebpf, name))
+        {
+            let reason = chain(&error);
+            missing.push((name, first_line(&reason).to_owned()));
         }
     }
-    Ok(missing)
+    missing
 }
 
 /// The first line of an error's text: verifier logs run to thousands.
-fn first_line(error: &dyn std::error::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+pub(in crate::bpf) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }

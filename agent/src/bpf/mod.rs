@@ -9,8 +9,11 @@ pub mod canary;
 pub mod capability;
 #[cfg(test)]
 mod guard_tests;
+pub mod inspect;
 pub mod load;
+mod program;
 pub mod ring;
+pub mod sight;
 pub mod socket;
 
 /// Why the kernel half could not do its work. Each names the call that failed.

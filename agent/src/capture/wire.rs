@@ -21,6 +21,8 @@ mod mirror;
 mod plain;
 mod shown;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::collections::HashMap;
@@ -52,7 +54,7 @@ use crate::{
         classify::Protocol,
         flow::Flow as TcpFlow,
         segment::Segment,
-        table::{FlowTable, Limits},
+        table::{FlowTable, Limits, Passed},
     },
 };
 
@@ -145,6 +147,9 @@ impl Wire {
     /// Takes a segment; appends what it completed to `out`.
     pub fn segment(&mut self, captured: &Captured<'_>, out: &mut Vec<CaptureEvent<Bytes>>) {
         let segment = &captured.segment;
+        if let Some(passed) = self.table.pass(segment) {
+            return self.pass(passed, captured, out);
+        }
         let mut chunks = Vec::new();
         let seen = self.table.push(segment, &mut chunks);
         if let Some(seen) = seen {
@@ -163,6 +168,24 @@ impl Wire {
             }
         }
         self.take(chunks, out);
+        self.make_room(segment.at, out);
+    }
+
+    /// Takes a payload that is the very next of its stream.
+    fn pass(
+        &mut self,
+        Passed { flow: id, from, offset: _ }: Passed,
+        captured: &Captured<'_>,
+        out: &mut Vec<CaptureEvent<Bytes>>,
+    ) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let segment = &captured.segment;
+        flow.tls.feed(sent_by(from), segment.at, segment.payload);
+        // Nearly always it was seen at this socket before.
+        if !flow.cookies.contains(&segment.cookie) {
+            self.note(id, captured);
+        }
+        self.advance(id, segment.at, out);
         self.make_room(segment.at, out);
     }
 
@@ -301,8 +324,14 @@ impl Wire {
         flow.held = flow.tls.held();
         self.held = self.held.saturating_add(flow.held);
         let before = flow.wait.take();
+        // Who joined late may have missed the client's hello: nothing will open what is held then.
+        let headless = flow.tls.client().is_none()
+            && flow.held > 0
+            && self.table.flow(id).is_none_or(TcpFlow::joined_late);
         match flow.tls.state() {
-            State::WaitingForSecret => {
+            state
+                if state == State::WaitingForSecret || (state == State::Handshake && headless) =>
+            {
                 let indexes = flow.tls.needs().flat_map(|need| need.indexes).collect();
                 flow.wait = Some(self.waiting.list(id, before, now, indexes));
             }

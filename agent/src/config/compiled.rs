@@ -6,6 +6,7 @@ use crate::{
     clock::NANOS_PER_SEC,
     config::{error::ConfigError, raw},
     observation::SubjectMode,
+    sandbox::protocol::Sight,
 };
 
 /// A configuration that can be run.
@@ -19,6 +20,8 @@ pub struct Config {
     pub path: raw::Path,
     /// Servers' ports on which HTTP without TLS is captured.
     pub plain_ports: Vec<u16>,
+    /// The only way to see sockets that is allowed; `None` for the best that the kernel has.
+    pub sockets: Option<Sight>,
     /// Worker threads.
     pub workers: usize,
     /// Connections followed at once by one worker.
@@ -37,7 +40,7 @@ pub struct Config {
 /// A value is out of its bounds.
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
-        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http },
+        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
     } = raw;
@@ -57,6 +60,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         ring_bytes,
         path,
         plain_ports,
+        sockets: sockets.only(),
         rescan: Duration::from_secs(rescan.into()),
         workers,
         connections_per_worker: connections.div_ceil(workers),

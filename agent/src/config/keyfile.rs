@@ -215,7 +215,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fp.key");
         let ids: Vec<_> = std::thread::scope(|scope| {
-            let start = |_| scope.spawn(|| load_or_create(&path).unwrap().id().to_owned());
+            let start = |_| scope.spawn(|| load_or_create(&path).unwrap().id());
             let agents: Vec<_> = (0..4).map(start).collect();
             agents.into_iter().map(|agent| agent.join().unwrap()).collect()
         });

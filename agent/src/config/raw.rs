@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, observation::SubjectMode};
+use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::protocol::Sight};
 
 /// Longest configuration that is read, in bytes.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -35,6 +35,8 @@ pub struct Capture {
     pub path: Path,
     /// HTTP without TLS.
     pub plain_http: PlainHttp,
+    /// How it is seen which socket a thread uses.
+    pub sockets: Sockets,
 }
 
 /// `capture.plain_http:`
@@ -43,6 +45,37 @@ pub struct Capture {
 pub struct PlainHttp {
     /// Servers' ports on which it is captured, at most 64, each 1 to 65535; none by default.
     pub ports: Vec<u64>,
+}
+
+/// `capture.sockets`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Sockets {
+    /// The best way that the kernel has.
+    #[default]
+    Auto,
+    /// [`Sight::Tracepoints`] alone.
+    Tracepoints,
+    /// [`Sight::Functions`] alone.
+    Functions,
+    /// [`Sight::Kprobes`] alone.
+    Kprobes,
+    /// [`Sight::SystemCalls`] alone.
+    SystemCalls,
+}
+
+impl Sockets {
+    /// The one way that is allowed, if only one is.
+    #[must_use]
+    pub const fn only(self) -> Option<Sight> {
+        match self {
+            Self::Auto => None,
+            Self::Tracepoints => Some(Sight::Tracepoints),
+            Self::Functions => Some(Sight::Functions),
+            Self::Kprobes => Some(Sight::Kprobes),
+            Self::SystemCalls => Some(Sight::SystemCalls),
+        }
+    }
 }
 
 /// `capture.path`
@@ -86,6 +119,7 @@ impl Default for Capture {
             workers: 1,
             path: Path::Auto,
             plain_http: PlainHttp::default(),
+            sockets: Sockets::Auto,
         }
     }
 }
@@ -146,6 +180,20 @@ mod tests {
         let config = parse("privacy:\n  subject: pseudonym\n").unwrap();
         assert_eq!(config.privacy.subject, SubjectMode::Pseudonym);
         assert_eq!(config.capture, Capture::default());
+    }
+
+    #[test]
+    fn one_way_to_see_sockets_may_be_named() {
+        let check = |name: &str, only| {
+            let config = parse(&format!("capture: {{sockets: {name}}}\n"));
+            assert_eq!(config.unwrap().capture.sockets.only(), only);
+        };
+        check("auto", None);
+        check("tracepoints", Some(Sight::Tracepoints));
+        check("functions", Some(Sight::Functions));
+        check("kprobes", Some(Sight::Kprobes));
+        check("system_calls", Some(Sight::SystemCalls));
+        assert!(parse("capture: {sockets: guess}\n").is_err());
     }
 
     #[test]

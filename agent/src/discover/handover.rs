@@ -43,10 +43,9 @@ impl Handover {
         self.libraries.insert(inode, (file, plan));
     }
 
-    /// Whether a library is kept.
-    #[must_use]
-    pub fn has(&self, inode: Inode) -> bool {
-        self.libraries.contains_key(&inode)
+    /// Gives up a library: its calls are to be probed in every process.
+    pub fn give_up(&mut self, inode: Inode) -> Option<(File, AttachPlan)> {
+        self.libraries.remove(&inode)
     }
 
     /// Probes `pid`, which maps the library, if it has connections now: they are older than the

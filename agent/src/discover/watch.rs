@@ -21,7 +21,7 @@ use crate::{
     binary::{
         elf::{ElfError, Library},
         file::{LibraryFile, MAX_LIBRARY},
-        keysite::{self, KeyProgram, NoKeySite},
+        keysite::{self, NoKeySite},
         plan::{AttachPlan, NoPlan, OPENSSL, openssl},
     },
     discover::{
@@ -31,7 +31,7 @@ use crate::{
     },
     sandbox::{
         broker::Handle,
-        protocol::{Inode, Point, Program, Refusal},
+        protocol::{Inode, Refusal},
     },
 };
 
@@ -40,15 +40,25 @@ use crate::{
 const MAX_FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// When to look at a new process, after its exec: the loader maps libraries within milliseconds,
-/// interpreters load their TLS module later, services later still.
-const LOOKS: [Duration; 3] =
-    [Duration::from_millis(5), Duration::from_millis(100), Duration::from_secs(2)];
+/// interpreters load their TLS module later, services later still. A look at a process that maps
+/// nothing new takes some 30 µs.
+const LOOKS: [(Duration, Age); 6] = [
+    (Duration::ZERO, Age::New),
+    (Duration::from_millis(5), Age::New),
+    (Duration::from_millis(25), Age::New),
+    (Duration::from_millis(100), Age::New),
+    (Duration::from_millis(400), Age::Settled),
+    (Duration::from_secs(2), Age::Settled),
+];
 
 /// New processes that wait for a look. When there are more, the next scan of all finds the rest.
 const MAX_WAITING: usize = 4096;
 
-/// A function that libssl has since 3.0, where its libcrypto has the key site that is known.
+/// A function that libssl has since 3.0.
 const SINCE_3_0: &str = "SSL_CTX_new_ex";
+
+/// How the version of the release before that begins, which its libssl tells.
+const BEFORE_3_0: &str = "OpenSSL 1.1.1";
 
 /// How connections are captured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,9 +98,6 @@ pub enum Reason {
     /// There is no place where secrets pass.
     #[error(transparent)]
     KeySite(#[from] NoKeySite),
-    /// There is one, but no program for it.
-    #[error("its secrets cannot be read yet; its calls are probed instead")]
-    NotYet,
     /// Calls are captured, and it has none.
     #[error("it makes no TLS calls")]
     NoCalls,
@@ -109,7 +116,14 @@ pub struct Discoverer {
     /// By what `maps` prints: avoids opening a file that was seen.
     seen: LruCache<(String, u64), Option<Inode>>,
     outcomes: HashMap<Inode, Outcome>,
-    waiting: BinaryHeap<Reverse<(Instant, u32)>>,
+    waiting: BinaryHeap<Reverse<(Instant, u32, Age)>>,
+}
+
+/// Whether a process has had time to load all that it loads together.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Age {
+    New,
+    Settled,
 }
 
 impl Discoverer {
@@ -139,7 +153,7 @@ impl Discoverer {
         drop(ready);
         let mut next_scan = Instant::now() + self.rescan;
         loop {
-            let deadline = self.waiting.peek().map_or(next_scan, |Reverse((at, _))| *at);
+            let deadline = self.waiting.peek().map_or(next_scan, |Reverse((at, ..))| *at);
             match new_programs.recv_deadline(deadline.min(next_scan)) {
                 Ok(pid) => self.wait_for(pid),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -157,18 +171,18 @@ impl Discoverer {
     fn wait_for(&mut self, pid: u32) {
         let now = Instant::now();
         if self.waiting.len() + LOOKS.len() <= MAX_WAITING {
-            self.waiting.extend(LOOKS.map(|after| Reverse((now + after, pid))));
+            self.waiting.extend(LOOKS.map(|(after, age)| Reverse((now + after, pid, age))));
         }
     }
 
     fn look_at_due(&mut self) {
         let now = Instant::now();
-        while let Some(&Reverse((at, pid))) = self.waiting.peek() {
+        while let Some(&Reverse((at, pid, age))) = self.waiting.peek() {
             if at > now {
                 break;
             }
             self.waiting.pop();
-            self.scan_process(pid);
+            self.scan_process(pid, age);
         }
     }
 
@@ -180,17 +194,45 @@ impl Discoverer {
 
     fn scan_processes(&mut self) {
         for pid in maps::processes().unwrap_or_default() {
-            self.scan_process(pid);
+            self.scan_process(pid, Age::Settled);
         }
     }
 
-    fn scan_process(&mut self, pid: u32) {
+    fn scan_process(&mut self, pid: u32, age: Age) {
+        let mut mapped = Vec::new();
         // A process that is gone, or a kernel thread, has nothing to find.
         for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
-            if self.seen.get(&mapping.file).is_none() {
-                let inode = self.examine(&mapping.path, maps::open(pid, &mapping));
-                self.seen.put(mapping.file, inode);
-            }
+            let inode = match self.seen.get(&mapping.file) {
+                Some(&inode) => inode,
+                None => {
+                    let inode = self.examine(&mapping.path, maps::open(pid, &mapping));
+                    self.seen.put(mapping.file, inode);
+                    inode
+                }
+            };
+            mapped.extend(inode);
+        }
+        if age == Age::Settled {
+            self.cover(&mapped);
+        }
+    }
+
+    /// Probes the calls of a process's libssl after all, if none of the files that it maps shows
+    /// secrets: its libcrypto could not be probed, or is called something else.
+    fn cover(&mut self, mapped: &[Inode]) {
+        let shows = |inode| matches!(self.outcomes.get(inode), Some(Outcome::Secrets(_)));
+        if mapped.iter().any(shows) {
+            return;
+        }
+        for &inode in mapped {
+            let Some((file, plan)) = self.handover.give_up(inode) else { continue };
+            let attached = self.broker.attach(file.into(), inode, plan.points(), None);
+            let outcome = match attached {
+                Ok(_) => Outcome::Calls(plan),
+                Err(refusal) => Outcome::Left(refusal.into()),
+            };
+            tracing::info!(%inode, ?outcome, "no secrets are seen beside it");
+            self.outcomes.insert(inode, outcome);
         }
     }
 
@@ -249,7 +291,7 @@ impl Discoverer {
             return self.probe_secrets(&library, file);
         }
         let plan = openssl(&library, self.return_probes_safe)?;
-        if self.method == Method::Wire && library.exports(SINCE_3_0) {
+        if self.method == Method::Wire && is_beside_key_site(&library) {
             self.handover.keep(inode, file.into_file(), plan);
             return Ok(Outcome::OldConnections);
         }
@@ -262,13 +304,14 @@ impl Discoverer {
             return Err(Reason::NoCalls);
         }
         let step = keysite::openssl(library)?;
-        let program = match step.program {
-            KeyProgram::KdfDerive => Program::EvpKdfDerive,
-            KeyProgram::PkeyCtxCtrl => return Err(Reason::NotYet),
-        };
-        let point = Point { offset: step.site.offset, program };
         let inode = file.inode;
-        self.broker.attach(file.into_fd(), inode, vec![point], None)?;
+        self.broker.attach(file.into_fd(), inode, vec![step.point()], None)?;
         Ok(Outcome::Secrets(step.function))
     }
+}
+
+/// Whether a libssl is of a release whose libcrypto has a key site.
+fn is_beside_key_site(library: &Library<'_>) -> bool {
+    let version = library.version.as_deref().unwrap_or_default();
+    library.exports(SINCE_3_0) || version.starts_with(BEFORE_3_0)
 }

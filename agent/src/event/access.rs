@@ -1,16 +1,20 @@
 //! From an [`Observation`] to the `access` event that tells of it. Decides nothing: it names.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
+use lru::LruCache;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::{
     clock::Timestamp,
-    event::model::{
-        Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity, Meta,
-        Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity, Time, Token,
-        Trace,
+    event::{
+        model::{
+            Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
+            Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
+            Time, Token, Trace,
+        },
+        shared::Shared,
     },
     flow::chunk::Transport,
     http::message::{Role, Version},
@@ -23,35 +27,61 @@ use crate::{
 /// Longest text kept of what the kernel says of a process, in bytes: it chooses its paths itself.
 pub const MAX_PROCESS_TEXT: usize = 1024;
 
+/// Processes whose group is remembered, with some KiB at most each: those that hold connections
+/// now are few beside those that ever did.
+const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
 /// Where events come from: the same for all of one run of the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
-    /// The machine.
-    pub host: Host,
-    /// The agent.
-    pub agent: Agent,
+    host: Shared<Host>,
+    agent: Shared<Agent>,
+}
+
+/// Writes the events of one worker.
+pub struct Author {
+    origin: Origin,
+    /// By process id, those that were named last.
+    processes: LruCache<u32, Named>,
+}
+
+/// A process, as events have it.
+struct Named {
+    /// What it was made from: another process may come to have the id.
+    of: Arc<identity::process::Process>,
+    process: Shared<Process>,
+    cuts: Cuts,
 }
 
 impl Origin {
     /// The origin of events of this agent on `host`.
     #[must_use]
     pub fn new(host: Host) -> Self {
-        Self { host, agent: Agent { version: env!("CARGO_PKG_VERSION").to_owned() } }
+        let agent = Agent { version: env!("CARGO_PKG_VERSION").to_owned() };
+        Self { host: Shared::new(host), agent: Shared::new(agent) }
+    }
+}
+
+impl Author {
+    /// The author of events of `origin`.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self { origin, processes: LruCache::new(MAX_PROCESSES) }
     }
 
     /// The event, `seq`th of this run, that tells of `seen`.
     #[must_use]
-    pub fn access(&self, seq: u64, seen: &Observation) -> Event {
+    pub fn access(&mut self, seq: u64, seen: &Observation) -> Event {
         let mut cuts = seen.cuts.clone();
-        let peer = seen.peer.as_ref().map(|peer| process(peer, &mut cuts));
-        let process = process(&seen.process, &mut cuts);
+        let peer = seen.peer.as_ref().map(|peer| self.process(peer, &mut cuts));
+        let process = self.process(&seen.process, &mut cuts);
         let (client, server) = ends(seen);
-        let first = seen.credentials.first();
+        let first = seen.credentials.first().map(AsRef::as_ref);
         let state = first.and_then(|credential| credential.state(seen.time));
         Event {
             event: self.meta(seq, seen),
-            host: self.host.clone(),
-            agent: self.agent.clone(),
+            host: self.origin.host.clone(),
+            agent: self.origin.agent.clone(),
             process,
             peer,
             observation: observed(seen, &cuts),
@@ -72,6 +102,25 @@ impl Origin {
             token: first.zip(state).map(|(each, state)| token(each, state, seen.time)),
             identity: first.map(|each| identity(each, seen)),
         }
+    }
+
+    fn process(
+        &mut self,
+        of: &Arc<identity::process::Process>,
+        cuts: &mut Cuts,
+    ) -> Shared<Process> {
+        if let Some(named) = self.processes.get(&of.pid)
+            && (Arc::ptr_eq(&named.of, of) || named.of == *of)
+        {
+            cuts.join(&named.cuts);
+            return named.process.clone();
+        }
+        let mut own = Cuts::default();
+        let process = Shared::new(process(of, &mut own));
+        cuts.join(&own);
+        let named = Named { of: Arc::clone(of), process: process.clone(), cuts: own };
+        self.processes.put(of.pid, named);
+        process
     }
 
     fn meta(&self, seq: u64, seen: &Observation) -> Meta {
@@ -96,7 +145,7 @@ impl Origin {
     /// recognised and replays repeat themselves.
     fn uid(&self, r#type: EventType, seen: &Observation) -> Ulid {
         let digest = Sha256::new()
-            .chain_update(&self.host.boot_id)
+            .chain_update(&self.origin.host.boot_id)
             .chain_update([0])
             .chain_update(seen.connection.to_be_bytes())
             .chain_update(seen.index.to_be_bytes())

@@ -4,18 +4,30 @@ use std::fmt::Write;
 
 use crate::{event::model::Event, text::is_hostile};
 
-/// `event` as one line, without line end. Characters that a terminal might act on are escaped,
-/// beyond what JSON asks for: people do look at logs with `cat`.
+/// Appends `event` to `out` as one line, without line end. Characters that a terminal might act on
+/// are escaped, beyond what JSON asks for: people do look at logs with `cat`.
 ///
 /// # Errors
 ///
 /// None occur: the model has neither maps with keys that are no strings, nor fallible parts.
-pub fn line(event: &Event) -> serde_json::Result<String> {
-    let json = serde_json::to_string(event)?;
-    if !json.contains(is_hostile) {
-        return Ok(json);
+pub fn append(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let start = out.len();
+    serde_json::to_writer(&mut *out, event)?;
+    let written = out.get(start..).unwrap_or_default();
+    // Nothing hostile is within ASCII's printable part, which is nearly all that ever comes. All
+    // bytes are looked at, as a loop without exits looks at many at once.
+    let odd = written.iter().fold(false, |odd, byte| odd | !matches!(byte, b' '..=b'~'));
+    if !odd {
+        return Ok(());
     }
-    // What is hostile can only stand inside strings, where its escape means the same.
+    let escaped = escaped(&String::from_utf8_lossy(written));
+    out.truncate(start);
+    out.extend_from_slice(escaped.as_bytes());
+    Ok(())
+}
+
+/// What is hostile can only stand inside strings, where its escape means the same.
+fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if is_hostile(c) {
@@ -27,7 +39,19 @@ pub fn line(event: &Event) -> serde_json::Result<String> {
             escaped.push(c);
         }
     }
-    Ok(escaped)
+    escaped
+}
+
+/// [`append`] to a line of its own.
+///
+/// # Errors
+///
+/// As there.
+#[cfg(test)]
+pub fn line(event: &Event) -> serde_json::Result<String> {
+    let mut line = Vec::new();
+    append(event, &mut line)?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 /// The event on a line.

@@ -10,6 +10,7 @@ mod group;
 pub mod human;
 pub mod json;
 pub mod model;
+pub mod shared;
 
 #[cfg(test)]
 pub(crate) mod sample;

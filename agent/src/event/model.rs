@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     clock::Timestamp,
-    event::group::group,
+    event::{group::group, shared::Shared},
     flow::chunk::Transport,
     http::message::Role,
     names::named_enum,
@@ -96,11 +96,11 @@ group! {
             /// What kind of event this is, and when it happened.
             event: Meta ["group", ""],
             /// The machine that the agent runs on.
-            host: Host ["group", ""],
+            host: Shared<Host> ["group", ""],
             /// The agent that made the event.
-            agent: Agent ["group", ""],
+            agent: Shared<Agent> ["group", ""],
             /// The process that held the observed end of the connection.
-            process: Process ["group", ""],
+            process: Shared<Process> ["group", ""],
             /// How the exchange was observed, and what of it was not.
             observation: Observed ["group", ""],
             /// What was decided.
@@ -109,7 +109,7 @@ group! {
         optional {
             /// The process at the other end, where that is on this host and one event tells of
             /// both ends.
-            peer: Process ["group", ""],
+            peer: Shared<Process> ["group", ""],
             /// Who called.
             client: Client ["group", ""],
             /// Who was called.

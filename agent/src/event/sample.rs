@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     event::{
-        access::Origin,
+        access::{Author, Origin},
         model::{Event, Host},
     },
     flow::chunk::{Connection, Socket, Transport},
@@ -80,8 +80,8 @@ pub(crate) fn observe(
     connection: &Connection,
     subject: SubjectMode,
 ) -> Observation {
-    let key = FingerprintKey::new(Zeroizing::new([7; 32]));
-    let observer = Observer::new(key, PrivacyOptions { subject });
+    let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
+    let mut observer = Observer::new(key, PrivacyOptions { subject });
     observer.observe(exchange, connection, START.plus(3_000_000))
 }
 
@@ -90,15 +90,15 @@ pub(crate) fn event(exchange: &Exchange) -> Event {
 }
 
 pub(crate) fn event_of(exchange: &Exchange, connection: &Connection) -> Event {
-    origin().access(42, &observe(exchange, connection, SubjectMode::Plain))
+    author().access(42, &observe(exchange, connection, SubjectMode::Plain))
 }
 
-pub(crate) fn origin() -> Origin {
-    Origin::new(Host {
+pub(crate) fn author() -> Author {
+    Author::new(Origin::new(Host {
         id: "8f4e0c1d2b3a49588776655443322110".to_owned(),
         name: "h7".to_owned(),
         boot_id: "2f1c8a52-6a0e-4b1c-9d3e-7f6a5b4c3d2e".to_owned(),
-    })
+    }))
 }
 
 /// A JWT with a signature of noise.

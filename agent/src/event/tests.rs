@@ -14,8 +14,9 @@ use crate::{
         docs, human,
         human::{Colour, Summary},
         json,
-        model::{Container, Event, EventType, Time},
-        sample::{START, connection, event, event_of, exchange, jwt, observe, origin},
+        model::{Container, Event, EventType, Process, Time},
+        sample::{START, author, connection, event, event_of, exchange, jwt, observe},
+        shared::Shared,
     },
     flow::chunk::{Connection, Transport},
     http::message::{Exchange, Note, Role},
@@ -131,7 +132,7 @@ fn subjects_are_kept_as_privacy_has_it() {
     let check = |mode, subject: Option<&str>, actors: usize| {
         let seen = observe(&rfc9068(), &connection(Role::Server), mode);
         assert_eq!(seen.identity.subject.as_deref(), subject);
-        let event = origin().access(0, &seen);
+        let event = author().access(0, &seen);
         let identity = event.identity.as_ref().unwrap();
         assert_eq!(identity.subject.as_deref(), subject);
         assert_eq!(identity.actor_chain.len(), actors);
@@ -153,7 +154,7 @@ fn the_same_observation_has_the_same_uid_and_no_other_has() {
         connection.id = id;
         let mut seen = observe(exchange, &connection, SubjectMode::Plain);
         seen.observed_at = observed;
-        origin().access(seq, &seen).event.uid
+        author().access(seq, &seen).event.uid
     };
     let first = uid(&exchange, 1, 1, START);
     assert_eq!(first, uid(&exchange, 1, 2, START.plus(9)));
@@ -181,8 +182,9 @@ fn full() -> Event {
     event.credentials_seen = Some(2);
     event.observation.library = Some("openssl".to_owned());
     event.observation.notes = vec!["upgraded".to_owned()];
-    event.process.container = Some(Container { id: "c".to_owned() });
-    event.process.start = Some(Time::default());
+    let container = Some(Container { id: "c".to_owned() });
+    let process = (*event.process).clone();
+    event.process = Shared::new(Process { container, start: Some(Time::default()), ..process });
     event.credential.as_mut().unwrap().prefix_class = Some("npm".to_owned());
     event
 }

@@ -29,22 +29,22 @@ impl Direction {
     }
 }
 
-/// A piece of one direction of a connection, in stream order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Chunk {
+/// A piece of one direction of a connection, in stream order. `B` is how its bytes are held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chunk<B> {
     /// When the process had the bytes (inbound) or handed them over (outbound).
     pub at: Timestamp,
     /// Which way they went.
     pub direction: Direction,
     /// The bytes, or their absence.
-    pub payload: Payload,
+    pub payload: Payload<B>,
 }
 
 /// What a [`Chunk`] carries.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Payload {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Payload<B = Bytes> {
     /// Consecutive bytes of the stream; never empty.
-    Bytes(Bytes),
+    Bytes(B),
     /// This many bytes of the stream were not captured. Loss is data, never an error.
     Gap(u64),
     /// The stream has ended in this direction.

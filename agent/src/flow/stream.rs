@@ -5,8 +5,6 @@
 //! accounted for exactly once, as a byte or within a gap: what was seen already is dropped, also
 //! if it was seen as a gap, because gaps are told as soon as they are known.
 
-use bytes::{Buf, Bytes};
-
 use super::chunk::Payload;
 
 /// Position in one direction of a connection.
@@ -32,22 +30,22 @@ impl Stream {
 
     /// Takes `bytes` that start at `offset`, followed by `lost_after` bytes that were not
     /// captured; gives what is new of them, in stream order: at most a gap, bytes, and a gap.
-    pub fn push(
+    pub fn push<'a>(
         &mut self,
         offset: u64,
         lost_after: u64,
-        mut bytes: Bytes,
-    ) -> impl Iterator<Item = Payload> + use<> {
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = Payload<&'a [u8]>> + use<'a> {
         let bytes_end = offset.saturating_add(bytes.len() as u64);
         let end = bytes_end.saturating_add(lost_after);
         let gap_before = offset.saturating_sub(self.next);
         let seen = self.next.saturating_sub(offset);
-        bytes.advance(usize::try_from(seen).map_or(bytes.len(), |seen| seen.min(bytes.len())));
+        let new = usize::try_from(seen).ok().and_then(|seen| bytes.get(seen..)).unwrap_or_default();
         let gap_after = end.saturating_sub(self.next.max(bytes_end));
         self.next = self.next.max(end);
         [
             (gap_before > 0).then_some(Payload::Gap(gap_before)),
-            (!bytes.is_empty()).then_some(Payload::Bytes(bytes)),
+            (!new.is_empty()).then_some(Payload::Bytes(new)),
             (gap_after > 0).then_some(Payload::Gap(gap_after)),
         ]
         .into_iter()
@@ -66,9 +64,9 @@ mod tests {
         let mut stream = Stream::new();
         let rendered: String = pieces
             .iter()
-            .flat_map(|(offset, lost, bytes)| stream.push(*offset, *lost, Bytes::from(*bytes)))
+            .flat_map(|(offset, lost, bytes)| stream.push(*offset, *lost, bytes.as_bytes()))
             .map(|payload| match payload {
-                Payload::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Payload::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 Payload::Gap(len) => format!("[{len}]"),
                 Payload::End => "$".to_owned(),
             })
@@ -123,11 +121,11 @@ mod tests {
             for (len, back) in steps {
                 let start = reached.saturating_sub(back);
                 let end = (start + len).min(original.len());
-                let piece = Bytes::copy_from_slice(&original[start..end.max(start)]);
+                let piece = &original[start..end.max(start)];
                 reached = reached.max(end);
                 for payload in stream.push(start as u64, 0, piece) {
                     match payload {
-                        Payload::Bytes(bytes) => rebuilt.extend_from_slice(&bytes),
+                        Payload::Bytes(bytes) => rebuilt.extend_from_slice(bytes),
                         Payload::Gap(_) | Payload::End => panic!("nothing is missing"),
                     }
                 }
@@ -144,11 +142,11 @@ mod tests {
             let mut position = 0_usize;
             for (offset, lost_after, len) in pieces {
                 let start = usize::try_from(offset).unwrap();
-                let piece = Bytes::copy_from_slice(&original[start..start + len]);
+                let piece = &original[start..start + len];
                 for payload in stream.push(offset, lost_after, piece) {
                     match payload {
                         Payload::Bytes(bytes) => {
-                            prop_assert_eq!(&bytes, &original[position..position + bytes.len()]);
+                            prop_assert_eq!(bytes, &original[position..position + bytes.len()]);
                             position += bytes.len();
                         }
                         Payload::Gap(len) => position += usize::try_from(len).unwrap(),

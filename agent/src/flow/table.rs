@@ -10,7 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use lru::LruCache;
 
 use crate::{
@@ -91,6 +90,8 @@ pub struct Table {
     processes: LruCache<u32, Arc<Process>>,
     /// When the first event was captured.
     begun: Option<Timestamp>,
+    /// Exchanges on their way out; empty between calls.
+    exchanges: Vec<Exchange>,
     /// What was done so far.
     pub counts: Counts,
 }
@@ -114,15 +115,16 @@ impl Table {
             by_pid: HashMap::new(),
             processes: LruCache::new(MAX_PROCESSES),
             begun: None,
+            exchanges: Vec::new(),
             counts: Counts::default(),
         }
     }
 
     /// Takes one captured event; appends the exchanges that it completed to `out`.
-    pub fn accept(&mut self, event: CaptureEvent<Bytes>, out: &mut Vec<Seen>) {
-        match event {
-            CaptureEvent::Process(process) => {
-                self.processes.put(process.pid, process);
+    pub fn accept(&mut self, event: &CaptureEvent<&[u8]>, out: &mut Vec<Seen>) {
+        match *event {
+            CaptureEvent::Process(ref process) => {
+                self.processes.put(process.pid, Arc::clone(process));
             }
             CaptureEvent::Data { at, session, direction, offset, lost, bytes } => {
                 self.make_room(at, &session, out);
@@ -173,7 +175,7 @@ impl Table {
 
     /// The flow of a session, made if it is new, and marked as the one used last.
     fn flow(&mut self, session: SessionKey, at: Timestamp) -> &mut Flow {
-        let Self { flows, by_pid, processes, counts, begun, limits: _ } = self;
+        let Self { flows, by_pid, processes, counts, begun, .. } = self;
         let begun = *begun.get_or_insert(at);
         let flow = flows.get_or_insert_mut(session, || {
             counts.connections += 1;
@@ -203,26 +205,21 @@ impl Table {
         }
     }
 
-    fn feed(&mut self, session: SessionKey, chunk: Chunk, out: &mut Vec<Seen>) {
-        let Some(flow) = self.flows.peek_mut(&session) else { return };
+    fn feed(&mut self, session: SessionKey, chunk: Chunk<&[u8]>, out: &mut Vec<Seen>) {
+        let Self { flows, exchanges, counts, .. } = self;
+        let Some(flow) = flows.peek_mut(&session) else { return };
         let Chunk { at, direction, payload } = chunk;
-        let mut exchanges = Vec::new();
         match payload {
-            Payload::Bytes(bytes) => flow.codec.feed(direction, at, &bytes, &mut exchanges),
+            Payload::Bytes(bytes) => flow.codec.feed(direction, at, bytes, exchanges),
             Payload::Gap(len) => {
-                self.counts.gaps += 1;
-                self.counts.gap_bytes += len;
-                flow.codec.gap(direction, at, len, &mut exchanges);
+                counts.gaps += 1;
+                counts.gap_bytes += len;
+                flow.codec.gap(direction, at, len, exchanges);
             }
-            Payload::End => flow.codec.end(direction, at, &mut exchanges),
+            Payload::End => flow.codec.end(direction, at, exchanges),
         }
-        let connection = &flow.connection;
-        self.counts.exchanges += exchanges.len() as u64;
-        out.extend(exchanges.into_iter().map(|exchange| Seen {
-            exchange,
-            connection: Arc::clone(connection),
-            at,
-        }));
+        counts.exchanges += exchanges.len() as u64;
+        out.extend(exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
     }
 
     fn finish(&mut self, session: SessionKey, at: Timestamp, out: &mut Vec<Seen>) {
@@ -262,14 +259,9 @@ impl Table {
                 self.by_pid.remove(&session.pid);
             }
         }
-        let mut exchanges = Vec::new();
-        flow.codec.finish(at, &mut exchanges);
-        self.counts.exchanges += exchanges.len() as u64;
-        out.extend(exchanges.into_iter().map(|exchange| Seen {
-            exchange,
-            connection: Arc::clone(&flow.connection),
-            at,
-        }));
+        flow.codec.finish(at, &mut self.exchanges);
+        self.counts.exchanges += self.exchanges.len() as u64;
+        out.extend(self.exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
     }
 }
 
@@ -290,6 +282,10 @@ impl Flow {
             codec,
             last_seen: at,
         }
+    }
+
+    fn seen(&self, exchange: Exchange, at: Timestamp) -> Seen {
+        Seen { exchange, connection: Arc::clone(&self.connection), at }
     }
 
     const fn stream(&mut self, direction: Direction) -> &mut Stream {
@@ -339,23 +335,26 @@ mod tests {
         session: SessionKey,
         direction: Direction,
         offset: usize,
-        text: &str,
-    ) -> CaptureEvent<Bytes> {
-        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        text: &'static str,
+    ) -> CaptureEvent<&'static [u8]> {
+        let bytes = text.as_bytes();
         let offset = offset as u64;
         CaptureEvent::Data { at: at(seconds), session, direction, offset, lost: 0, bytes }
     }
 
     /// A process that started after the capture began.
-    fn young(pid: u32) -> CaptureEvent<Bytes> {
+    fn young(pid: u32) -> CaptureEvent<&'static [u8]> {
         let process = Process { started: Some(at(1000)), ..Process::unknown(pid) };
         CaptureEvent::Process(Arc::new(process))
     }
 
-    fn feed(table: &mut Table, events: impl IntoIterator<Item = CaptureEvent<Bytes>>) -> Vec<Seen> {
+    fn feed(
+        table: &mut Table,
+        events: impl IntoIterator<Item = CaptureEvent<&'static [u8]>>,
+    ) -> Vec<Seen> {
         let mut seen = Vec::new();
         for event in events {
-            table.accept(event, &mut seen);
+            table.accept(&event, &mut seen);
         }
         seen
     }

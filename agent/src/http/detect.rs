@@ -123,6 +123,36 @@ impl Codec {
         );
     }
 
+    /// Bytes of a direction, from here on, that need not be told: they are only counted. HTTP/2
+    /// tells none, as its frames end too soon.
+    #[must_use]
+    pub fn skippable(&self, direction: Direction) -> u64 {
+        match &self.protocol {
+            Protocol::Http1(connection) => connection.skippable(direction),
+            Protocol::Closed(_) => u64::MAX,
+            Protocol::Unknown(_) | Protocol::Http2(_) => 0,
+        }
+    }
+
+    /// Passes over `len` bytes of one direction that were there, and were not told.
+    pub fn skipped(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        len: u64,
+        out: &mut Vec<Exchange>,
+    ) {
+        match &mut self.protocol {
+            Protocol::Http1(_) => self.act(
+                out,
+                |http1, out| http1.skipped(direction, at, len, out),
+                |http2, out| http2.gap(direction, at, len, out),
+            ),
+            Protocol::Closed(_) => {}
+            Protocol::Unknown(_) | Protocol::Http2(_) => self.gap(direction, at, len, out),
+        }
+    }
+
     /// One direction has ended.
     pub fn end(&mut self, direction: Direction, at: Timestamp, out: &mut Vec<Exchange>) {
         self.act(

@@ -229,6 +229,15 @@ impl Body {
         used
     }
 
+    /// Bytes from here on that are content, whatever they are.
+    pub(super) const fn skippable(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Chunked(Chunk::Data { left }) => left,
+            State::UntilClose => u64::MAX,
+            State::Chunked(_) | State::End | State::Broken => 0,
+        }
+    }
+
     /// Passes over `len` bytes that are missing. False if the framing is unknown after them.
     pub(super) fn skip(&mut self, len: u64) -> bool {
         let fits = match self.state {

@@ -134,6 +134,35 @@ impl Connection {
         }
     }
 
+    /// Bytes of a direction, from here on, that are content of a body: they are counted, not read.
+    #[must_use]
+    pub fn skippable(&self, direction: Direction) -> u64 {
+        let half = match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        };
+        half.reading.as_ref().map_or(0, |reading| reading.body.skippable())
+    }
+
+    /// Passes over `len` bytes of one direction that were there, and were not asked for: they are
+    /// content, as [`Self::skippable`] said, or else as good as lost.
+    pub fn skipped(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        len: u64,
+        out: &mut Vec<Exchange>,
+    ) {
+        if len > self.skippable(direction) || self.is_done() || self.half(direction).has_ended {
+            return self.gap(direction, at, len, out);
+        }
+        if let Some(reading) = &mut self.half(direction).reading {
+            reading.body.skip(len);
+            reading.ended = at;
+            self.after_body(direction, out);
+        }
+    }
+
     /// Passes over `len` bytes of one direction that were not captured. Within content whose
     /// length is known the framing stays sure; elsewhere the next certain start is sought.
     pub fn gap(&mut self, direction: Direction, at: Timestamp, len: u64, out: &mut Vec<Exchange>) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, os::fd::OwnedFd};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A request to the broker.
 #[derive(Debug)]
@@ -106,6 +106,37 @@ pub struct Point {
     pub program: Program,
 }
 
+/// A way to see which socket a thread uses. Kernels have some of them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sight {
+    /// Tracepoints where sockets send and receive (Linux 6.4).
+    Tracepoints,
+    /// The kernel's functions for TCP, patched where they begin.
+    Functions,
+    /// The same functions, by breakpoints.
+    Kprobes,
+    /// System calls on descriptors. Every system call of the host gets slower by a little.
+    SystemCalls,
+}
+
+impl Sight {
+    /// Every way, the best first.
+    pub const ALL: [Self; 4] =
+        [Self::Tracepoints, Self::Functions, Self::Kprobes, Self::SystemCalls];
+
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoints => "tracepoints of sockets",
+            Self::Functions => "functions of TCP",
+            Self::Kprobes => "kprobes on TCP",
+            Self::SystemCalls => "system calls",
+        }
+    }
+}
+
 /// Programs of the kernel half that attach to functions of libraries.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,11 +159,13 @@ pub enum Program {
     SslShutdown,
     /// Entry of `EVP_KDF_derive`.
     EvpKdfDerive,
+    /// Entry of `EVP_PKEY_CTX_ctrl`.
+    EvpPkeyCtxCtrl,
 }
 
 impl Program {
     /// Every program, in no order that matters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -142,6 +175,7 @@ impl Program {
         Self::SslFree,
         Self::SslShutdown,
         Self::EvpKdfDerive,
+        Self::EvpPkeyCtxCtrl,
     ];
 
     /// Name of the program in the kernel half's object.
@@ -157,6 +191,7 @@ impl Program {
             Self::SslFree => "ssl_free",
             Self::SslShutdown => "ssl_shutdown",
             Self::EvpKdfDerive => "evp_kdf_derive",
+            Self::EvpPkeyCtxCtrl => "evp_pkey_ctx_ctrl",
         }
     }
 }

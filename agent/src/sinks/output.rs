@@ -1,22 +1,35 @@
 //! Events as lines on standard output or into a file.
 //!
-//! In: events over a bounded channel. Out: one line each, flushed whenever no more are waiting, so
-//! that a reader is never behind an idle agent.
+//! In: events, at the workers, which number and encode them ([`Lines`]). Out: batches of lines over
+//! a bounded channel to the output thread ([`Output::run`]), which does nothing but write. A worker
+//! sends what it has when nothing more is waiting, so that a reader is never behind an idle agent.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, IsTerminal as _, Write},
+    io::{self, IsTerminal as _, Write},
+    mem,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{
     human::{self, Colour},
     json,
     model::Event,
 };
+
+/// Length at which a batch is sent, in bytes: some sixty events, so that neither the channel nor
+/// the write counts.
+const BATCH: usize = 64 * 1024;
+
+/// Batches that wait for the output: with [`BATCH`], 4 MiB and what the last events go beyond it.
+const QUEUE: usize = 64;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +46,22 @@ pub struct Output {
     format: Format,
 }
 
+/// Encoded events.
+#[derive(Debug, Default)]
+pub struct Batch {
+    lines: Vec<u8>,
+    events: u64,
+}
+
+/// A worker's way to the output.
+pub struct Lines {
+    format: Format,
+    /// Number of the next event of the run: all workers count on.
+    numbers: Arc<AtomicU64>,
+    batch: Batch,
+    to: Sender<Batch>,
+}
+
 impl Output {
     /// Standard output; as `format`, or if that is not given, readable on a terminal and JSON
     /// elsewhere.
@@ -42,7 +71,7 @@ impl Output {
         let terminal = stdout.is_terminal();
         let format =
             format.unwrap_or(if terminal { Format::Human(Colour::On) } else { Format::Json });
-        Self { to: Box::new(BufWriter::new(stdout)), format }
+        Self { to: Box::new(stdout), format }
     }
 
     /// Appends to a file, which is made readable by its owner only; JSON if not told otherwise.
@@ -51,39 +80,71 @@ impl Output {
     /// The file cannot be opened.
     pub fn file(path: &Path, format: Option<Format>) -> io::Result<Self> {
         let file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { to: Box::new(BufWriter::new(file)), format: format.unwrap_or(Format::Json) })
+        Ok(Self { to: Box::new(file), format: format.unwrap_or(Format::Json) })
     }
 
-    /// Writes events until the channel is closed; how many were written.
+    /// The ends of the channel: what a worker writes to (a clone for each), and what
+    /// [`Output::run`] reads.
+    #[must_use]
+    pub fn channel(&self) -> (Lines, Receiver<Batch>) {
+        let (to, batches) = bounded(QUEUE);
+        let numbers = Arc::new(AtomicU64::new(0));
+        (Lines { format: self.format, numbers, batch: Batch::default(), to }, batches)
+    }
+
+    /// Writes batches until the channel is closed; how many events were written.
     ///
     /// # Errors
     /// Writing fails; the events from there on are lost, so the caller stops the agent.
-    pub fn run(mut self, events: &Receiver<Event>) -> io::Result<u64> {
+    pub fn run(mut self, batches: &Receiver<Batch>) -> io::Result<u64> {
         let mut written = 0;
-        loop {
-            let event = match events.try_recv() {
-                Ok(event) => event,
-                Err(TryRecvError::Empty) => {
-                    self.to.flush()?;
-                    let Ok(event) = events.recv() else { break };
-                    event
-                }
-                Err(TryRecvError::Disconnected) => break,
-            };
-            self.write(event, written)?;
-            written += 1;
+        for Batch { lines, events } in batches {
+            self.to.write_all(&lines)?;
+            self.to.flush()?;
+            written += events;
         }
-        self.to.flush()?;
         Ok(written)
     }
+}
 
-    fn write(&mut self, mut event: Event, seq: u64) -> io::Result<()> {
-        event.event.seq = seq;
-        let line = match self.format {
-            Format::Human(colour) => human::line(&event, None, colour),
-            Format::Json => json::line(&event)?,
-        };
-        self.to.write_all(line.as_bytes())?;
-        self.to.write_all(b"\n")
+impl Clone for Lines {
+    fn clone(&self) -> Self {
+        let Self { format, numbers, batch: _, to } = self;
+        let (numbers, to) = (Arc::clone(numbers), to.clone());
+        Self { format: *format, numbers, batch: Batch::default(), to }
+    }
+}
+
+impl Lines {
+    /// Numbers an event and encodes it.
+    pub fn push(&mut self, mut event: Event) {
+        event.event.seq = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let lines = &mut self.batch.lines;
+        match self.format {
+            Format::Human(colour) => {
+                lines.extend_from_slice(human::line(&event, None, colour).as_bytes());
+            }
+            Format::Json => {
+                if let Err(error) = json::append(&event, lines) {
+                    tracing::error!(%error, "event not encoded");
+                    return;
+                }
+            }
+        }
+        lines.push(b'\n');
+        self.batch.events += 1;
+        if lines.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Sends what is there.
+    pub fn flush(&mut self) {
+        if self.batch.events > 0 {
+            // The output ended, which it does before its time only when it cannot write: the run
+            // is ending, too.
+            let _ = self.to.send(mem::take(&mut self.batch));
+            self.batch.lines.reserve(BATCH + BATCH / 4);
+        }
     }
 }

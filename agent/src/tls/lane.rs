@@ -180,7 +180,7 @@ impl Lane {
     pub fn event(&mut self) -> Event {
         loop {
             let record = match self.cursor.next_record() {
-                Next::More(_) => return Event::Idle,
+                Next::More(_) => return self.skip_partial().unwrap_or(Event::Idle),
                 Next::End => return Event::Ended,
                 Next::NotTls => return Event::NotTls,
                 Next::Lost(loss) => return self.lose(loss),
@@ -209,6 +209,19 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// Skips the record that is on its way, if it need not be opened: the rest of it is not held.
+    fn skip_partial(&mut self) -> Option<Event> {
+        let Mode::Open(keys) = &mut self.mode else { return None };
+        if self.torn || self.skip == 0 {
+            return None;
+        }
+        let (ContentType::ApplicationData, length) = self.cursor.partial()? else { return None };
+        let bytes = skippable(keys, length, self.skip)?;
+        keys.number = keys.number.saturating_add(1);
+        self.skip = self.skip.saturating_sub(bytes);
+        Some(Event::Skipped { bytes, at: self.cursor.pass_over() })
     }
 
     /// Takes the next record as it is.

@@ -33,7 +33,7 @@ pub mod schedule;
 pub mod secret;
 pub mod suite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls12;
 mod tls13;
 pub mod unlock;

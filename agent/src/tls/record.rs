@@ -123,6 +123,7 @@ pub struct RecordCursor {
 impl RecordCursor {
     /// Appends bytes. What exceeds [`MAX_HELD`] is dropped and becomes a gap.
     pub fn feed(&mut self, at: Timestamp, bytes: &[u8]) {
+        let bytes = self.drop_passed_over(bytes);
         let room = MAX_HELD.saturating_sub(self.held());
         let (kept, dropped) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
         if !kept.is_empty() {
@@ -133,6 +134,18 @@ impl RecordCursor {
         if !dropped.is_empty() {
             self.gap(at, dropped.len() as u64);
         }
+    }
+
+    /// What is left of new bytes behind those of a record that was passed over, which are never
+    /// held.
+    fn drop_passed_over<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.remainder == 0 || self.held() > 0 || self.broken() {
+            return bytes;
+        }
+        let step = self.remainder.min(bytes.len());
+        self.remainder = self.remainder.saturating_sub(step);
+        self.position = self.position.saturating_add(step as u64);
+        bytes.get(step..).unwrap_or_default()
     }
 
     /// States that `missing` bytes of the stream, at least one, were not captured here;
@@ -222,6 +235,27 @@ impl RecordCursor {
             .map_or(1, |(_, length)| HEADER.saturating_add(length));
         self.advance(length);
         self.searching = false;
+    }
+
+    /// The content type and fragment length of the record that is next and not yet whole, where
+    /// its header is there and nothing is in doubt.
+    #[must_use]
+    pub fn partial(&self) -> Option<(ContentType, usize)> {
+        if self.searching || self.ended || self.broken() || self.remainder > 0 {
+            return None;
+        }
+        plausible(self.view(self.run()).first_chunk::<HEADER>()?)
+    }
+
+    /// Takes the record that is [`Self::partial`]: what is still to come of it is dropped when it
+    /// comes. The stamp of its last byte so far.
+    pub fn pass_over(&mut self) -> Timestamp {
+        let Some((_, length)) = self.partial() else { return Timestamp::default() };
+        let at = self.stamps.back().map(|(_, at)| *at).unwrap_or_default();
+        let run = self.run();
+        self.remainder = HEADER.saturating_add(length).saturating_sub(run);
+        self.advance(run);
+        at
     }
 
     /// Refuses the record that [`Self::next_record`] found by searching: no record starts there.

@@ -4,13 +4,7 @@
 //! Only schemes that are registered or well known are named: a client that forgot the scheme puts
 //! the token in its place, and an unknown word there may be that token.
 
-use std::ops::Not;
-
-use crate::{
-    http::message::Fields,
-    names::named_enum,
-    token::{Kind, Secret},
-};
+use crate::{http::message::Fields, names::named_enum, token::Kind};
 
 named_enum! {
     /// Where in a request a credential stood.
@@ -81,24 +75,24 @@ impl Scheme {
     }
 }
 
-/// A credential as it stood in the request.
-pub(in crate::token) struct Presented {
+/// A credential as it stands in the request. Borrowed, and not to be printed: it is the secret.
+pub(in crate::token) struct Presented<'a> {
     pub location: Location,
     pub scheme: Scheme,
     /// What followed the scheme; `None` if nothing did.
-    pub value: Option<Secret<Vec<u8>>>,
+    pub value: Option<&'a [u8]>,
     /// Whether the place and the scheme allow what was sent.
     pub well_formed: bool,
 }
 
 /// The credentials that `fields` carry.
-pub(in crate::token) fn presented(fields: &Fields) -> impl Iterator<Item = Presented> {
+pub(in crate::token) fn presented(fields: &Fields) -> impl Iterator<Item = Presented<'_>> {
     fields.all("authorization").map(authorization)
 }
 
 /// `credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]` (RFC 9110 §11.4), and of it the
 /// narrower `1*SP token68` that bearer tokens use (RFC 6750 §2.1).
-fn authorization(field: &[u8]) -> Presented {
+fn authorization(field: &[u8]) -> Presented<'_> {
     let field = field.trim_ascii();
     let end = field.iter().position(u8::is_ascii_whitespace).unwrap_or(field.len());
     let (word, rest) = field.split_at_checked(end).unwrap_or((field, &[]));
@@ -113,7 +107,7 @@ fn authorization(field: &[u8]) -> Presented {
         location: Location::Authorization,
         scheme,
         well_formed: spaced && !value.is_empty() && (!expects_token68 || is_token68(value)),
-        value: value.is_empty().not().then(|| Secret::new(value.to_vec())),
+        value: (!value.is_empty()).then_some(value),
     }
 }
 
@@ -138,7 +132,7 @@ mod tests {
         else {
             panic!("one field is one credential");
         };
-        let value = value.as_ref().map(|v| String::from_utf8_lossy(v.expose()));
+        let value = value.map(String::from_utf8_lossy);
         assert_eq!((*scheme, *well_formed, value.as_deref()), expected);
     }
 

@@ -2,6 +2,8 @@
 //! deployment's key. Out: 22 characters by which the same token is recognised, and nothing learnt
 //! by whoever lacks the key. Pure: `config/keyfile.rs` reads and makes keys.
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use hmac::{Hmac, KeyInit, Mac, digest::Output};
 use sha2::Sha256;
@@ -29,22 +31,22 @@ const KEY_ID_DOMAIN: &[u8] = b"scopewatch/key-id/v1";
 /// The key of a deployment: agents that share it give the same token the same fingerprint.
 pub struct FingerprintKey {
     bytes: Secret<[u8; KEY_BYTES]>,
-    id: String,
+    id: Arc<str>,
 }
 
 impl FingerprintKey {
     /// A key of these bytes, which must be uniformly random.
     #[must_use]
     pub fn new(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
-        let mut key = Self { bytes: Secret::new(bytes), id: String::new() };
-        key.id = base64url(&key.mac(&[KEY_ID_DOMAIN]), KEY_ID_CHARS);
+        let mut key = Self { bytes: Secret::new(bytes), id: Arc::default() };
+        key.id = base64url(&key.mac(&[KEY_ID_DOMAIN]), KEY_ID_CHARS).into();
         key
     }
 
     /// Names the key in events, so that fingerprints of a rotated key are told apart.
     #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
+    pub fn id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     /// `base64url(HMAC-SHA-256(key, "scopewatch/fp/v1" ‖ kind ‖ token))[..22]`. No kind's name
@@ -103,7 +105,7 @@ mod tests {
         // "sha256").digest())[:22]
         let fp = key(7).fingerprint(Kind::Access, b"mF_9.B5f-4.1JqM");
         assert_eq!(fp.as_str(), "Lg6QWIlgKpODUzP2miGi19");
-        assert_eq!(key(7).id(), "Ruo4n92E");
+        assert_eq!(&*key(7).id(), "Ruo4n92E");
         assert_eq!(key(7).pseudonym("alice"), "VE8vyrNahvOgUXw73gl19r");
     }
 

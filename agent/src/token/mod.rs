@@ -1,19 +1,19 @@
 //! Stage 5: the credentials of a request. In: header fields. Out: [`Credential`]s: where each
 //! stood, what it is, its decoded claims and its fingerprint.
 //!
-//! Token bytes live in [`Secret`] and end here. Claims are decoded, not verified: they are what
+//! Token bytes are borrowed from the request's fields and end here. Claims are decoded, not verified: they are what
 //! the bearer asserts. Nothing in here reads a clock or a file, and no input makes it panic.
 
 pub mod extract;
 pub mod fingerprint;
 pub mod jwt;
 pub mod opaque;
+pub mod reader;
 pub mod secret;
 pub mod shape;
 
 use crate::{
     clock::Timestamp,
-    http::message::Fields,
     names::named_enum,
     text::Cuts,
     token::{
@@ -144,17 +144,10 @@ pub enum Content {
     Malformed,
 }
 
-/// The credentials of a request, in wire order; each `Authorization` field is one, broken ones
-/// included. What had to be cut is recorded in `cuts`.
-#[must_use]
-pub fn credentials(fields: &Fields, key: &FingerprintKey, cuts: &mut Cuts) -> Vec<Credential> {
-    extract::presented(fields).map(|each| Credential::read(each, key, cuts)).collect()
-}
-
 impl Credential {
-    fn read(presented: Presented, key: &FingerprintKey, cuts: &mut Cuts) -> Self {
-        let Presented { location, scheme, value, well_formed } = presented;
-        let token = value.as_ref().filter(|_| scheme.carries_token()).map(Secret::expose);
+    fn read(presented: &Presented<'_>, key: &FingerprintKey, cuts: &mut Cuts) -> Self {
+        let Presented { location, scheme, value, well_formed } = *presented;
+        let token = value.filter(|_| scheme.carries_token());
         let text = token.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let content = match text {
             _ if !well_formed => Content::Malformed,
@@ -232,12 +225,14 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::http::message::Fields;
 
     fn read(value: &[u8]) -> Credential {
         let mut fields = Fields::default();
         fields.push(b"authorization", value);
         let key = FingerprintKey::new(Zeroizing::new([1; 32]));
-        credentials(&fields, &key, &mut Cuts::default()).remove(0)
+        let presented = extract::presented(&fields).next().unwrap();
+        Credential::read(&presented, &key, &mut Cuts::default())
     }
 
     #[track_caller]

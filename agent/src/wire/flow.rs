@@ -217,6 +217,28 @@ impl Flow {
         self.close_if_ended(sink);
     }
 
+    /// Takes a segment that holds the very next bytes of an open stream, and nothing else of
+    /// interest: who sent them, and their offset. `None` where [`Flow::fit`] and [`Flow::push`]
+    /// have to look closer.
+    pub(super) fn pass(&mut self, segment: &Segment<'_>) -> Option<(Side, u64)> {
+        if self.is_closed() || self.challenge.is_some() {
+            return None;
+        }
+        let from = self.side_of(segment);
+        if !self.gate.is_open(from) {
+            return None;
+        }
+        // An acknowledgement that was taken and then is looked at closer does no harm.
+        if segment.flags.ack
+            && let Some(other) = self.stream_mut(from.other())
+            && !other.pass_acknowledgement(segment.ack)
+        {
+            return None;
+        }
+        let offset = self.stream_mut(from).as_mut()?.pass(segment)?;
+        Some((from, offset))
+    }
+
     /// Gives up holes that are too old.
     pub(super) fn expire(&mut self, now: Timestamp, sink: &mut Sink<'_>) {
         for side in [Side::A, Side::B] {
@@ -234,7 +256,7 @@ impl Flow {
             self.run(side, sink, Reassembler::finish);
             if self.stream(side).is_none() {
                 // Nothing was seen of this direction, but readers wait for the end of both.
-                self.pass(side, 0, Payload::End, sink);
+                self.offer(side, 0, Payload::End, sink);
             }
         }
         self.closed = Some(sink.at);
@@ -295,7 +317,7 @@ impl Flow {
         step(stream, sink.ledger, &mut ready);
         for payload in ready {
             let len = extent(&payload);
-            self.pass(side, position, payload, sink);
+            self.offer(side, position, payload, sink);
             position = position.saturating_add(len);
         }
         if self.protocol() == Protocol::Ignored {
@@ -305,7 +327,7 @@ impl Flow {
         }
     }
 
-    fn pass(&mut self, from: Side, offset: u64, payload: Payload, sink: &mut Sink<'_>) {
+    fn offer(&mut self, from: Side, offset: u64, payload: Payload, sink: &mut Sink<'_>) {
         let Sink { at, ledger, out } = sink;
         let (at, flow) = (*at, self.id);
         let mut emit = |offset, payload| out.push(WireChunk { at, flow, from, offset, payload });

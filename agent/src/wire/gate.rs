@@ -99,6 +99,15 @@ impl Gate {
         self.protocol
     }
 
+    /// Whether all that `from` sends is TLS, and handed on as it comes.
+    pub(super) fn is_open(&self, from: Side) -> bool {
+        let probe = match from {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        };
+        self.protocol == Protocol::Tls && matches!(probe, Probe::Open)
+    }
+
     /// Takes a payload at `offset`, and hands on what is worth it.
     pub(super) fn pass(
         &mut self,

@@ -171,6 +171,42 @@ impl Reassembler {
         self.settle(before, segment.at, ledger, out);
     }
 
+    /// Takes a segment whose captured payload is the very next of the stream, and nothing else:
+    /// its bytes are ready as they are. The offset of the first, or `None` where
+    /// [`Reassembler::push`] has to look closer; then nothing was changed.
+    pub fn pass(&mut self, segment: &Segment<'_>) -> Option<u64> {
+        let len = segment.payload.len() as u64;
+        let plain = len > 0
+            && len == u64::from(segment.wire_len)
+            && segment.payload.len() <= MAX_PACKET
+            && !(segment.flags.syn || segment.flags.fin || segment.flags.rst);
+        let quiet = !self.ended && self.fin.is_none() && self.is_whole();
+        if !plain || !quiet || self.ahead(segment.seq) != 0 {
+            return None;
+        }
+        let offset = self.next;
+        self.next = offset.saturating_add(len);
+        self.sent = self.next;
+        Some(offset)
+    }
+
+    /// Takes an acknowledgement number that says nothing new of what is missing; `false` where
+    /// [`Reassembler::acknowledge`] has to look closer, and nothing was changed.
+    pub fn pass_acknowledgement(&mut self, ack: u32) -> bool {
+        match self.space.offset(ack, self.next) {
+            Some(acked) if self.is_whole() && acked <= self.sent => {
+                self.acked = acked;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether everything that the sender was seen to send was yielded.
+    fn is_whole(&self) -> bool {
+        self.held.is_empty() && self.sent == self.next && self.skip <= self.next
+    }
+
     /// Takes an acknowledgement number of the receiver.
     pub fn acknowledge(
         &mut self,

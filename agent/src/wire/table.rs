@@ -50,6 +50,17 @@ pub struct Seen {
     pub protocol: Protocol,
 }
 
+/// Bytes that are ready as they were captured: the payload of a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Passed {
+    /// The flow.
+    pub flow: FlowId,
+    /// Who sent them.
+    pub from: Side,
+    /// Position of the first in the stream.
+    pub offset: u64,
+}
+
 /// Where the kernel half may stop skipping.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Skip {
@@ -85,6 +96,18 @@ impl FlowTable {
             agenda: BTreeSet::new(),
             last_id: 0,
         }
+    }
+
+    /// Takes a segment whose payload is the very next of an open stream, which nearly all are:
+    /// nothing is copied. `None` where [`FlowTable::push`] has to look closer.
+    pub fn pass(&mut self, segment: &Segment<'_>) -> Option<Passed> {
+        let key = segment.key.undirected();
+        let flow = self.flows.peek_mut(&key)?;
+        let (from, offset) = flow.pass(segment)?;
+        let id = flow.id();
+        self.flows.promote(&key);
+        self.ledger.counters.segments += 1;
+        Some(Passed { flow: id, from, offset })
     }
 
     /// Takes a segment and appends to `out` what became ready. `None` if it belongs to no flow.

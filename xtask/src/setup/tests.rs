@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
+    archive::mirror,
     facts::{candidate_packages, installed_packages, version_in},
-    openssl::mirror,
     plan::{Facts, Step, plan},
 };
 

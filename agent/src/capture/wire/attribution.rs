@@ -63,6 +63,12 @@ impl Owners {
         self.0.pop(&(key.netns, b, a));
     }
 
+    /// Ends that are remembered.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Who was seen at either end of a connection.
     pub fn of(&mut self, key: FlowKey) -> Ends<Option<u32>> {
         let (a, b) = (key.source.socket_addr(), key.destination.socket_addr());

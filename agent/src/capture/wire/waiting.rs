@@ -84,4 +84,10 @@ impl Waiting {
     pub fn len(&self) -> usize {
         self.since.len()
     }
+
+    /// What is waited for.
+    #[cfg(test)]
+    pub fn indexes(&self) -> usize {
+        self.by_index.len()
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Seen, Session, check, play, session};
 use crate::tls::{output::Side, suite::Version};
 
-pub(super) const SIMPLE: &str = include_str!("../../../../tests/corpora/tls/rfc8448/simple.txt");
+pub(crate) const SIMPLE: &str = include_str!("../../../../tests/corpora/tls/rfc8448/simple.txt");
 pub(super) const RESUMED: &str =
     include_str!("../../../../tests/corpora/tls/rfc8448/resumed_early_data.txt");
 pub(super) const RETRY: &str =
@@ -73,7 +73,7 @@ macro_rules! recorded {
     };
 }
 
-pub(super) const RENEGOTIATION: &str = recorded!("tls12_renegotiation");
+pub(crate) const RENEGOTIATION: &str = recorded!("tls12_renegotiation");
 pub(super) const CBC: &str = recorded!("tls12_cbc_sha_etm");
 pub(super) const KEY_UPDATE: &str = recorded!("tls13_key_update");
 pub(super) const EARLY_DATA: &str = recorded!("tls13_early_data");

@@ -1,9 +1,9 @@
 //! Tests of whole connections. A [`Session`] is what was on the wire, what probes would have shown
 //! and what the ends said; [`play`] feeds it to a connection in any order a test wants.
 
-mod corpus;
+pub(crate) mod corpus;
 mod loss;
-mod pairs;
+pub(crate) mod pairs;
 mod properties;
 mod records;
 mod secrets;
@@ -19,12 +19,12 @@ use crate::{clock::Timestamp, flow::chunk::Direction};
 
 /// One recorded connection, observed at its client.
 #[derive(Clone, Default)]
-struct Session {
-    flow: Vec<(Direction, Vec<u8>)>,
-    hits: Vec<SecretHit>,
+pub(crate) struct Session {
+    pub flow: Vec<(Direction, Vec<u8>)>,
+    pub hits: Vec<SecretHit>,
     /// What the client and the server said.
-    client: Vec<u8>,
-    server: Vec<u8>,
+    pub client: Vec<u8>,
+    pub server: Vec<u8>,
 }
 
 /// What came out of a connection.
@@ -105,7 +105,7 @@ fn hit(shown: Shown) -> SecretHit {
 }
 
 /// Reads a session from its text: one word and its hexadecimal arguments per line.
-fn session(text: &str) -> Session {
+pub(crate) fn session(text: &str) -> Session {
     let mut session = Session::default();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -144,7 +144,7 @@ fn key_log(label: &str, random: &[u8], secret: &[u8]) -> Option<Shown> {
     Some(Shown::Traffic { label, secret, client_random: Some(random) })
 }
 
-pub(super) fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

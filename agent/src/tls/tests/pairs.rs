@@ -43,14 +43,14 @@ impl KeyLog for Log {
 }
 
 /// Two ends that can make sessions.
-pub(super) struct Ends {
+pub(crate) struct Ends {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     log: Arc<Log>,
 }
 
 impl Ends {
-    pub(super) fn new(suite: SupportedCipherSuite, client_certificate: bool) -> Self {
+    pub(crate) fn new(suite: SupportedCipherSuite, client_certificate: bool) -> Self {
         let crypto = CryptoProvider { cipher_suites: vec![suite], ..provider::default_provider() };
         let (crypto, log) = (Arc::new(crypto), Arc::new(Log::default()));
         let roots = Arc::new(roots());
@@ -84,7 +84,7 @@ impl Ends {
 
     /// A session in which both ends say these things in turn, and update keys after each turn if
     /// the version lets them.
-    pub(super) fn talk(&self, early: &[u8], turns: &[(&[u8], &[u8])]) -> Session {
+    pub(crate) fn talk(&self, early: &[u8], turns: &[(&[u8], &[u8])]) -> Session {
         self.log.0.lock().unwrap().clear();
         let name = ServerName::try_from("server.test").unwrap();
         let mut wire = Wire {
@@ -195,7 +195,7 @@ pub(super) fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
     all.filter(|suite| !format!("{:?}", suite.suite()).contains("ECDSA"))
 }
 
-pub(super) fn suite(version: &rustls::SupportedProtocolVersion) -> SupportedCipherSuite {
+pub(crate) fn suite(version: &rustls::SupportedProtocolVersion) -> SupportedCipherSuite {
     suites().find(|suite| suite.version() == version).unwrap()
 }
 

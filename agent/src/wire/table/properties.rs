@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use proptest::{
     collection::vec,
     prelude::{Just, ProptestConfig, any, prop_oneof, proptest},
     strategy::Strategy,
 };
 
-use super::{FlowTable, Limits};
+use super::{FlowTable, Limits, Passed};
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     flow::chunk::Payload,
     wire::{
-        WireChunk, extent,
+        FlowId, Side, WireChunk, extent,
         segment::{FlowKey, Segment},
         testing::{client_to_server, endpoint, segment},
     },
@@ -76,6 +77,31 @@ fn check_order(out: &[WireChunk]) {
     }
 }
 
+/// Takes a segment by the short way where that is open, as the capture stage does.
+fn take(table: &mut FlowTable, segment: &Segment<'_>, out: &mut Vec<WireChunk>) -> Option<FlowId> {
+    if let Some(Passed { flow, from, offset }) = table.pass(segment) {
+        let payload = Payload::Bytes(Bytes::copy_from_slice(segment.payload));
+        out.push(WireChunk { at: segment.at, flow, from, offset, payload });
+        return Some(flow);
+    }
+    table.push(segment, out).map(|seen| seen.flow)
+}
+
+/// Pieces of one stream that follow each other without a gap between are one.
+fn joined(out: &[WireChunk]) -> HashMap<(FlowId, Side), Vec<Payload<Vec<u8>>>> {
+    let mut streams: HashMap<_, Vec<Payload<Vec<u8>>>> = HashMap::new();
+    for WireChunk { flow, from, payload, .. } in out {
+        let stream = streams.entry((*flow, *from)).or_default();
+        match (stream.last_mut(), payload) {
+            (Some(Payload::Bytes(before)), Payload::Bytes(bytes)) => before.extend(bytes),
+            (_, Payload::Bytes(bytes)) => stream.push(Payload::Bytes(bytes.to_vec())),
+            (_, Payload::Gap(missing)) => stream.push(Payload::Gap(*missing)),
+            (_, Payload::End) => stream.push(Payload::End),
+        }
+    }
+    streams
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -88,6 +114,9 @@ proptest! {
         let limits = Limits { flows, held_bytes };
         let mut table = FlowTable::new(limits);
         let mut out = Vec::new();
+        // Looks at every segment closely, and must find the same.
+        let mut thorough = FlowTable::new(limits);
+        let mut closely = Vec::new();
         let mut now = 0;
         for event in events {
             let source = endpoint(&format!("10.0.0.9:{}", event.port));
@@ -101,12 +130,16 @@ proptest! {
                 wire_len: u32::try_from(event.payload.len()).unwrap() + event.beyond,
                 ..segment(event.seq, &event.payload)
             };
-            let seen = table.push(&arrival, &mut out);
-            if let (Some(seen), Some(offset)) = (seen, event.skip) {
-                table.skip_until(seen.flow, super::Side::A, offset);
+            let flow = take(&mut table, &arrival, &mut out);
+            let slow = thorough.push(&arrival, &mut closely).map(|seen| seen.flow);
+            assert_eq!(flow, slow);
+            if let (Some(flow), Some(offset)) = (flow, event.skip) {
+                table.skip_until(flow, Side::A, offset);
+                thorough.skip_until(flow, Side::A, offset);
             }
             if event.pause > 0 {
                 table.expire(Timestamp(now), &mut out);
+                thorough.expire(Timestamp(now), &mut closely);
             }
             let held: usize = table.flows.iter().map(|(_, flow)| flow.held()).sum();
             assert_eq!(table.held(), held);
@@ -116,6 +149,7 @@ proptest! {
             assert!(table.agenda.len() <= table.len());
         }
         check_order(&out);
+        assert_eq!(joined(&out), joined(&closely));
         table.expire(Timestamp(now + 1000 * NANOS_PER_SEC), &mut out);
         assert_eq!(table.held(), 0);
     }

@@ -261,7 +261,7 @@ fn exchanges_of_a_connection_without_tls_say_so() {
     let mut table = Table::new(Limits { connections: 1, idle_nanos: NANOS_PER_SEC });
     let mut seen = Vec::new();
     for event in host.out.drain(..) {
-        table.accept(event, &mut seen);
+        table.accept(&event.borrow(), &mut seen);
     }
     let [seen] = seen.as_slice() else { panic!("{} exchanges", seen.len()) };
     assert_eq!(seen.connection.transport, Transport::Plain);

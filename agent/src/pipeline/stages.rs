@@ -1,0 +1,195 @@
+//! The stages after capture: connections, exchanges, observations, events.
+//!
+//! In: captured events. Out: lines to the output. One worker runs on the thread that captures, so
+//! that bytes are read where they were just opened; several have threads and bounded queues of
+//! their own.
+
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::Summary;
+use crate::{
+    capture::{CaptureEvent, EventSink, SessionKey},
+    clock::Timestamp,
+    config::compiled::Config,
+    event::access::{Author, Origin},
+    flow::table::{self, Limits, Table},
+    observation::Observer,
+    sinks::output::{Lines, Output},
+};
+
+/// Captured events that wait for one worker: at most 16 KiB each, so 64 MiB a worker at worst.
+const WORKER_QUEUE: usize = 4096;
+
+/// The stages after capture, running.
+pub struct Stages {
+    workers: Workers,
+    output: JoinHandle<io::Result<u64>>,
+}
+
+enum Workers {
+    /// The only one, on the caller's thread.
+    Here(Box<Worker>),
+    Threads {
+        queues: Vec<Sender<CaptureEvent<Bytes>>>,
+        threads: Vec<JoinHandle<table::Counts>>,
+    },
+}
+
+impl Stages {
+    /// Starts the workers and the output.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(
+        config: &Config,
+        observer: &Observer,
+        origin: &Origin,
+        output: Output,
+    ) -> io::Result<Self> {
+        let (lines, batches) = output.channel();
+        let limits =
+            Limits { connections: config.connections_per_worker, idle_nanos: config.idle_nanos };
+        let worker = || Worker {
+            table: Table::new(limits),
+            observer: observer.fresh(),
+            author: Author::new(origin.clone()),
+            lines: lines.clone(),
+            seen: Vec::new(),
+            now: Timestamp::default(),
+        };
+        let workers = match config.workers {
+            ..=1 => Workers::Here(Box::new(worker())),
+            count => threads(count, worker)?,
+        };
+        let output =
+            thread::Builder::new().name("output".into()).spawn(move || output.run(&batches))?;
+        Ok(Self { workers, output })
+    }
+
+    /// Sends what was made of the events so far, where nobody else does.
+    pub fn flush(&mut self) {
+        if let Workers::Here(worker) = &mut self.workers {
+            worker.lines.flush();
+        }
+    }
+
+    /// Whether the output has ended, which it does before its time only when it cannot write.
+    #[must_use]
+    pub fn output_failed(&self) -> bool {
+        self.output.is_finished()
+    }
+
+    /// Finishes what is under way and waits until everything is written.
+    ///
+    /// # Errors
+    /// The output could not be written.
+    pub fn finish(self) -> io::Result<Summary> {
+        let flows = match self.workers {
+            Workers::Here(worker) => worker.finish(),
+            Workers::Threads { queues, threads } => {
+                drop(queues);
+                let mut flows = table::Counts::default();
+                for thread in threads {
+                    // One that panicked was reported by the panic hook; the others still count.
+                    flows.add(thread.join().unwrap_or_default());
+                }
+                flows
+            }
+        };
+        let events = self
+            .output
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the output thread ended early")))?;
+        Ok(Summary { events, flows, ..Summary::default() })
+    }
+}
+
+impl EventSink for Stages {
+    /// Hands an event to the worker that follows its connection; what concerns all goes to all.
+    fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
+        match &mut self.workers {
+            Workers::Here(worker) => worker.accept(event),
+            Workers::Threads { queues, .. } => match event.session() {
+                Some(session) => {
+                    // A closed channel means that the run is ending.
+                    if let Some(queue) = queues.get(shard(session, queues.len())) {
+                        let _ = queue.send(event.to_owned());
+                    }
+                }
+                None => queues.iter().for_each(|queue| {
+                    let _ = queue.send(event.to_owned());
+                }),
+            },
+        }
+    }
+}
+
+fn threads(count: usize, worker: impl Fn() -> Worker) -> io::Result<Workers> {
+    let (mut queues, mut threads) = (Vec::new(), Vec::new());
+    for index in 0..count {
+        let (queue, events) = bounded(WORKER_QUEUE);
+        let worker = worker();
+        let name = format!("worker-{index}");
+        threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&events))?);
+        queues.push(queue);
+    }
+    Ok(Workers::Threads { queues, threads })
+}
+
+/// Which of `count` workers follows a session. Session objects are 16-byte aligned or more.
+fn shard(session: SessionKey, count: usize) -> usize {
+    let mixed = (session.object >> 4) ^ session.generation ^ u64::from(session.pid);
+    usize::try_from(mixed % count.max(1) as u64).unwrap_or(0)
+}
+
+/// Stages 4 to 6 for the connections of one shard.
+struct Worker {
+    table: Table,
+    observer: Observer,
+    author: Author,
+    lines: Lines,
+    /// Exchanges on their way out; empty between events.
+    seen: Vec<table::Seen>,
+    now: Timestamp,
+}
+
+impl Worker {
+    fn run(mut self, events: &Receiver<CaptureEvent<Bytes>>) -> table::Counts {
+        while let Ok(event) = events.recv() {
+            self.accept(&event.borrow());
+            if events.is_empty() {
+                self.lines.flush();
+            }
+        }
+        self.finish()
+    }
+
+    fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
+        if let CaptureEvent::Tick { at } = event {
+            self.now = *at;
+        }
+        self.table.accept(event, &mut self.seen);
+        self.emit();
+    }
+
+    fn finish(mut self) -> table::Counts {
+        self.table.finish_all(self.now, &mut self.seen);
+        self.emit();
+        self.lines.flush();
+        self.table.counts
+    }
+
+    fn emit(&mut self) {
+        for table::Seen { exchange, connection, at } in self.seen.drain(..) {
+            let observation = self.observer.observe(&exchange, &connection, at);
+            // Numbered where it is encoded, as several workers write events.
+            self.lines.push(self.author.access(0, &observation));
+        }
+    }
+}
