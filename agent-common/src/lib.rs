@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the record layouts. Both halves are built together and the object is embedded, so a
 /// mismatch means a corrupted ring, and the record is counted and skipped.
-pub const ABI_VERSION: u16 = 2;
+pub const ABI_VERSION: u16 = 3;
 
 /// Payload capacities of a data record in bytes, smallest first. A record takes the smallest
 /// class that holds its payload: ring space is what runs out first, and most reads are small.
@@ -155,8 +155,8 @@ pub struct DataRecord {
 pub struct SocketRecord {
     /// Kind [`RecordKind::Socket`].
     pub header: Header,
-    /// The session that was found on this socket; all zero where the thread has just derived a
-    /// secret, so that the process is known to hold this end of a TLS connection.
+    /// The session that was found on this socket; all zero where the record only tells whose the
+    /// socket is: the thread has just derived a secret, or it is a connection of a listed port.
     pub session: Session,
     /// The kernel's socket cookie: unique for this boot.
     pub cookie: u64,
@@ -205,7 +205,8 @@ pub struct ExecRecord {
 
 /// A piece of a TCP segment's payload, `len` bytes of which follow. A segment that is longer than
 /// [`MAX_PAYLOAD`] (segmentation is offloaded) makes several records, each with the sequence number
-/// of its own first byte.
+/// of its own first byte. The ends are the socket's own, which under NAT differ from the packet's;
+/// a listener has none, so there they are the packet's.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub struct SegmentRecord {
@@ -233,6 +234,10 @@ pub struct SegmentRecord {
     pub lost: u32,
     /// TCP flags (RFC 9293 §3.1), FIN in the lowest bit.
     pub flags: u32,
+    /// Inode number of the socket's network namespace, 0 if unknown.
+    pub netns: u32,
+    /// Must be zero.
+    pub reserved: u32,
 }
 
 /// Longest secret of a TLS key schedule: SHA-512 would give 64 bytes, SHA-384 gives 48.
@@ -292,8 +297,22 @@ pub struct SecretRecord {
 pub enum Capture {
     /// Copy them: the connection speaks TLS.
     Tls = 0x1_0000,
+    /// The same, and tell of bare acknowledgements too.
+    TlsAcks = 0x1_0001,
     /// Leave them: it doesn't, or the agent has no use for it.
     Ignored = 0x2_0000,
+    /// Copy them: the connection speaks HTTP without TLS, on a port that is listed.
+    Plain = 0x4_0000,
+    /// The same, and tell of bare acknowledgements too.
+    PlainAcks = 0x4_0001,
+}
+
+impl Capture {
+    /// Bits of the values that have payloads copied.
+    pub const COPIED: u32 = 0x5_0000;
+    /// With one of those: bare acknowledgements, too, make records. They are as frequent as
+    /// segments and rarely of use, so they are told only while a reader lacks a segment.
+    pub const ACKS: u32 = 0x0_0001;
 }
 
 /// Payloads of a connection that are looked at for the start of TLS before it is ignored: proxy
@@ -383,6 +402,6 @@ const _: () = {
     assert!(size_of::<SocketRecord>() == 112);
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<ExecRecord>() == 296);
-    assert!(size_of::<SegmentRecord>() == 88);
+    assert!(size_of::<SegmentRecord>() == 96);
     assert!(size_of::<SecretRecord>() == 160);
 };

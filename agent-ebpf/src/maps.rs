@@ -2,8 +2,9 @@
 //! one evicts what is stale instead of refusing what is new.
 
 use aya_ebpf::{
+    Global,
     macros::map,
-    maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use scopewatch_common::{Counter, Way};
 
@@ -121,6 +122,31 @@ pub static DERIVATIONS: LruHashMap<ContextKey, Derivation> =
 /// of payloads that were looked at without a decision. The agent writes it, too.
 #[map]
 pub static DECISIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256 * 1024, 0);
+
+/// Whether any port is listed for HTTP without TLS. A constant to the verifier, which drops all that
+/// depends on it: without a list, none of it costs anything.
+#[unsafe(no_mangle)]
+static PLAIN_HTTP: Global<u32> = Global::new(0);
+
+/// One bit for each port: set for those on which HTTP without TLS is captured.
+#[map]
+static PLAIN_PORTS: Array<u64> = Array::with_max_entries(1024, 0);
+
+/// Sockets of listed ports whose process was told.
+#[map]
+pub static OWNED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(64 * 1024, 0);
+
+/// Whether any port is listed.
+#[inline(always)]
+pub fn captures_plain() -> bool {
+    PLAIN_HTTP.load() != 0
+}
+
+/// Whether a port is listed.
+#[inline(always)]
+pub fn is_plain_port(port: u16) -> bool {
+    PLAIN_PORTS.get(u32::from(port) >> 6).is_some_and(|ports| (*ports >> (port & 63)) & 1 != 0)
+}
 
 /// Always empty: see `guard`.
 #[map]

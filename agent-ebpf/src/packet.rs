@@ -1,15 +1,17 @@
 //! Ciphertext at the socket: payloads of TCP connections that speak TLS, as they pass the IP layer
-//! of any socket of the host.
+//! of any socket of the host; and those of HTTP without TLS on ports that are listed.
 //!
 //! The programs run for every packet of the host, so the first lines decide: a connection whose
 //! first payloads don't begin like TLS is ignored, and costs one table lookup per packet from then
 //! on. A packet is always let through.
 
+use core::{arch::asm, mem::offset_of, ptr};
+
 use aya_ebpf::{
     EbpfContext,
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_ktime_get_boot_ns,
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
         generated::{bpf_get_socket_cookie, bpf_skb_load_bytes},
     },
     macros::cgroup_skb,
@@ -21,7 +23,8 @@ use scopewatch_common::{
 
 use crate::{
     emit::{bounded, header, wakeup_on_backlog},
-    maps::{DECISIONS, EVENTS, count, count_two},
+    maps::{DECISIONS, EVENTS, captures_plain, count, count_two, is_plain_port},
+    socket::{NET_INUM, SOCK_NET},
 };
 
 /// Verdict of a `cgroup_skb` program that lets the packet through.
@@ -30,6 +33,7 @@ const PASS: i32 = 1;
 /// The loopback interface's index, in every network namespace.
 const LOOPBACK: u32 = 1;
 
+const AF_INET: u32 = 2;
 const IPPROTO_TCP: u8 = 6;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
@@ -100,30 +104,41 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
     let tcp: Tcp = ctx.load(tcp_at as usize).ok()?;
     let payload_at = tcp_at + ((tcp.offset >> 4) as u32) * 4;
     let len = ctx.len().checked_sub(payload_at)?;
+    let copied = decision & Capture::COPIED != 0;
     if len == 0 {
         // A connection that is captured is captured to its end.
-        if decision == Capture::Tls as u32 && tcp.flags & (FIN | RST) != 0 {
+        let tells = tcp.flags & (FIN | RST) != 0 || decision & Capture::ACKS != 0;
+        if copied && tells {
             piece::<0>(ctx, way, cookie, &tcp, Piece { at: payload_at, seq: 0, len: 0, lost: 0 });
         }
         return None;
     }
-    if decision != Capture::Tls as u32 {
-        let next = if begins_like_tls(ctx, payload_at) {
-            Capture::Tls as u32
-        } else if decision >= MAX_UNDECIDED {
-            Capture::Ignored as u32
-        } else {
-            decision + 1
-        };
-        if !listens {
+    if !copied {
+        let next = decide(ctx, &tcp, payload_at, decision);
+        if !listens && next != decision {
             let _ = DECISIONS.insert(cookie, next, 0);
         }
-        if next != Capture::Tls as u32 {
+        if next & Capture::COPIED == 0 {
             return None;
         }
     }
     pieces(ctx, way, cookie, &tcp, payload_at, len);
     Some(())
+}
+
+/// What becomes of a connection of which `looked` payloads have told nothing, by its next.
+#[inline(always)]
+fn decide(ctx: &SkBuffContext, tcp: &Tcp, payload_at: u32, looked: u32) -> u32 {
+    if begins_like_tls(ctx, payload_at) {
+        return Capture::Tls as u32;
+    }
+    if captures_plain()
+        && (is_plain_port(u16::from_be(tcp.source)) || is_plain_port(u16::from_be(tcp.destination)))
+    {
+        // One that was joined in the middle of a body may begin a message at any later payload.
+        return if begins_like_http(ctx, payload_at) { Capture::Plain as u32 } else { looked };
+    }
+    if looked >= MAX_UNDECIDED { Capture::Ignored as u32 } else { looked + 1 }
 }
 
 /// Whether the packet's socket is a listening one.
@@ -160,11 +175,32 @@ fn tcp_offset(ctx: &SkBuffContext) -> Option<u32> {
     (next == IPPROTO_TCP).then_some(at)
 }
 
-/// Whether the payload begins with a TLS record's header (RFC 8446 §5.1).
+/// Whether the payload begins with a TLS record's header (RFC 8446 §5.1), or with a proxy's header,
+/// behind which TLS may begin in the same segment.
 #[inline(always)]
 fn begins_like_tls(ctx: &SkBuffContext, at: u32) -> bool {
     let Ok(head) = ctx.load::<[u8; 3]>(at as usize) else { return false };
-    matches!(head, [20..=23, 3, 0..=4])
+    match head {
+        [20..=23, 3, 0..=4] => true,
+        // Both versions of HAProxy's `proxy-protocol.txt`, §2.
+        [b'P', b'R', b'O'] => ctx.load::<[u8; 6]>(at as usize).is_ok_and(|h| h == *b"PROXY "),
+        [b'\r', b'\n', b'\r'] => {
+            ctx.load::<[u8; 6]>(at as usize).is_ok_and(|h| h == *b"\r\n\r\n\0\r")
+        }
+        _ => false,
+    }
+}
+
+/// Whether the payload may begin a message of HTTP/1 (RFC 9112 §2.1: a method, or the version), or
+/// a side of HTTP/2 (RFC 9113 §3.4: the preface, or SETTINGS).
+#[inline(always)]
+fn begins_like_http(ctx: &SkBuffContext, at: u32) -> bool {
+    let Ok(head) = ctx.load::<[u8; 4]>(at as usize) else { return false };
+    match head {
+        [b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z' | b' '] => true,
+        [0, _, _, 4] => ctx.load::<[u8; 5]>(at as usize + 4).is_ok_and(|rest| rest == [0; 5]),
+        _ => false,
+    }
 }
 
 /// A part of a segment that makes a record.
@@ -221,6 +257,7 @@ fn piece<const CLASS: u32>(
     let start = slot.as_mut_ptr();
     // SAFETY: ring memory is 8-byte aligned and as long as the record's head and its class.
     let copied = unsafe {
+        locate(ctx, start.cast());
         describe(ctx, way, cookie, tcp, start.cast());
         copy_payload::<CLASS>(ctx, start.add(size_of::<SegmentRecord>()), piece)
     };
@@ -240,7 +277,26 @@ fn piece<const CLASS: u32>(
     Some(())
 }
 
-/// Fills in all of a record but what differs between the pieces of a segment.
+/// Fills in the network namespace of the packet's socket.
+///
+/// The verifier knows what the socket is and refuses to look where it should not; read back from
+/// the record it is but a number, which a helper may try.
+#[inline(always)]
+unsafe fn locate(ctx: &SkBuffContext, record: *mut SegmentRecord) {
+    // SAFETY: the context is the program's own, the record the caller's ring memory; the helper
+    // checks what it reads.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk as u64;
+        ptr::write_volatile(&raw mut (*record).cookie, socket);
+        let socket = ptr::read_volatile(&raw const (*record).cookie);
+        let net = socket.wrapping_add(SOCK_NET.load() as u64) as *const u64;
+        let net = bpf_probe_read_kernel(net).unwrap_or(0);
+        let inum = net.wrapping_add(NET_INUM.load() as u64) as *const u32;
+        (*record).netns = bpf_probe_read_kernel(inum).unwrap_or(0);
+    }
+}
+
+/// Fills in all of a record but what differs between the pieces of a segment, and its namespace.
 #[inline(always)]
 unsafe fn describe(
     ctx: &SkBuffContext,
@@ -249,6 +305,24 @@ unsafe fn describe(
     tcp: &Tcp,
     record: *mut SegmentRecord,
 ) {
+    // SAFETY: the caller's ring memory.
+    unsafe {
+        if is_listener(ctx) {
+            packet_ends(ctx, tcp, record);
+        } else {
+            socket_ends(ctx, way, record);
+        }
+        (*record).header = header(RecordKind::Segment, way as u8, 0, bpf_ktime_get_boot_ns());
+        (*record).cookie = cookie;
+        (*record).ack = u32::from_be(tcp.ack);
+        (*record).flags = tcp.flags as u32;
+        (*record).reserved = 0;
+    }
+}
+
+/// Fills in the ends as the packet has them.
+#[inline(always)]
+unsafe fn packet_ends(ctx: &SkBuffContext, tcp: &Tcp, record: *mut SegmentRecord) {
     let first: u8 = ctx.load(0).unwrap_or(0);
     // SAFETY: the caller's ring memory.
     unsafe {
@@ -259,13 +333,73 @@ unsafe fn describe(
             (*record).source = ctx.load(8).unwrap_or([0; 16]);
             (*record).destination = ctx.load(24).unwrap_or([0; 16]);
         }
-        (*record).header = header(RecordKind::Segment, way as u8, 0, bpf_ktime_get_boot_ns());
-        (*record).cookie = cookie;
         (*record).source_port = u16::from_be(tcp.source);
         (*record).destination_port = u16::from_be(tcp.destination);
-        (*record).ack = u32::from_be(tcp.ack);
-        (*record).flags = tcp.flags as u32;
     }
+}
+
+/// Fills in the ends as the packet's socket has them.
+#[inline(always)]
+unsafe fn socket_ends(ctx: &SkBuffContext, way: Way, record: *mut SegmentRecord) {
+    const WORD: usize = size_of::<u32>();
+    const LOCAL: usize = offset_of!(__sk_buff, local_ip6);
+    const REMOTE: usize = offset_of!(__sk_buff, remote_ip6);
+    let local_port = word::<{ offset_of!(__sk_buff, local_port) }>(ctx) as u16;
+    let remote_port = u32::from_be(word::<{ offset_of!(__sk_buff, remote_port) }>(ctx)) as u16;
+    // SAFETY: the caller's ring memory, whose addresses lie at multiples of four.
+    unsafe {
+        let source = (&raw mut (*record).source).cast::<u32>();
+        let destination = (&raw mut (*record).destination).cast::<u32>();
+        let (local, remote) = if matches!(way, Way::In) {
+            (*record).source_port = remote_port;
+            (*record).destination_port = local_port;
+            (destination, source)
+        } else {
+            (*record).source_port = local_port;
+            (*record).destination_port = remote_port;
+            (source, destination)
+        };
+        if word::<{ offset_of!(__sk_buff, family) }>(ctx) == AF_INET {
+            map_into(local, word::<{ offset_of!(__sk_buff, local_ip4) }>(ctx));
+            map_into(remote, word::<{ offset_of!(__sk_buff, remote_ip4) }>(ctx));
+        } else {
+            *local = word::<LOCAL>(ctx);
+            *local.add(1) = word::<{ LOCAL + WORD }>(ctx);
+            *local.add(2) = word::<{ LOCAL + 2 * WORD }>(ctx);
+            *local.add(3) = word::<{ LOCAL + 3 * WORD }>(ctx);
+            *remote = word::<REMOTE>(ctx);
+            *remote.add(1) = word::<{ REMOTE + WORD }>(ctx);
+            *remote.add(2) = word::<{ REMOTE + 2 * WORD }>(ctx);
+            *remote.add(3) = word::<{ REMOTE + 3 * WORD }>(ctx);
+        }
+    }
+}
+
+/// Writes an IPv4 address in its IPv4-mapped form (RFC 4291 §2.5.5.2).
+///
+/// # Safety
+/// `to` has room for four words.
+#[inline(always)]
+unsafe fn map_into(to: *mut u32, address: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        *to = 0;
+        *to.add(1) = 0;
+        *to.add(2) = u32::from_be(0xffff);
+        *to.add(3) = address;
+    }
+}
+
+/// The word at the offset `AT` of the context. The kernel wants each word read by itself, at a
+/// constant offset from the unchanged context, which the compiler must not rearrange.
+#[inline(always)]
+fn word<const AT: usize>(ctx: &SkBuffContext) -> u32 {
+    let value: u64;
+    // SAFETY: the context is the program's own, and the kernel checks the offset.
+    unsafe {
+        asm!("{0} = *(u32 *)({1} + {2})", out(reg) value, in(reg) ctx.as_ptr(), const AT);
+    }
+    value as u32
 }
 
 #[inline(always)]

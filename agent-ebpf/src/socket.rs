@@ -1,5 +1,6 @@
 //! Which socket carries a TLS session: the one that a thread sends or receives on while it is
-//! inside a call on that session, or right after it derived a secret.
+//! inside a call on that session, or right after it derived a secret. And whose the sockets of
+//! listed ports are.
 //!
 //! Most socket traffic of a host is neither: two lookups miss, and that is all it costs.
 
@@ -18,7 +19,7 @@ use scopewatch_common::{Counter, RecordKind, Session, SocketRecord};
 use crate::{
     call::session,
     emit::header,
-    maps::{CALLS, CallKey, EVENTS, IN_CALL, KEYED, count},
+    maps::{CALLS, CallKey, EVENTS, IN_CALL, KEYED, OWNED, captures_plain, count, is_plain_port},
 };
 
 const AF_INET: u16 = 2;
@@ -43,10 +44,10 @@ static SOCK_LOCAL_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_REMOTE_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_NET: Global<u32> = Global::new(0);
+pub static SOCK_NET: Global<u32> = Global::new(0);
 /// Offset of the namespace's inode number within `struct net`.
 #[unsafe(no_mangle)]
-static NET_INUM: Global<u32> = Global::new(0);
+pub static NET_INUM: Global<u32> = Global::new(0);
 
 /// Offset of the cookie, which is 0 until someone asked for it.
 #[unsafe(no_mangle)]
@@ -65,23 +66,32 @@ pub enum Pointer {
     Plain,
 }
 
-/// Whether anything is to be learnt from the socket that the current thread uses: it is inside a
-/// call on a session, or has just derived a secret.
+/// Whether anything may be learnt from the socket that the current thread uses: it is inside a call
+/// on a session, or has just derived a secret, or the port may be a listed one.
 #[inline(always)]
 pub fn is_of_interest() -> bool {
     let pid_tgid = bpf_get_current_pid_tgid();
-    KEYED.get_ptr(pid_tgid).is_some() || IN_CALL.get_ptr(pid_tgid).is_some()
+    captures_plain() || KEYED.get_ptr(pid_tgid).is_some() || IN_CALL.get_ptr(pid_tgid).is_some()
 }
 
 /// Binds the session that the thread is inside of to the socket that it uses, once; and tells
-/// whose the socket is if the thread has just derived a secret.
+/// whose the socket is if the thread has just derived a secret, or if its port is listed.
 #[inline(always)]
 pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if KEYED.get_ptr(pid_tgid).is_some() {
+    let keyed = KEYED.get_ptr(pid_tgid).is_some();
+    let unowned = captures_plain() && is_unowned(sock, pointer);
+    if keyed || unowned {
         let nobody = Session { object: 0, generation: 0 };
-        if tell(sock, pointer, pid_tgid, nobody) != 0 {
+        // A connection of a listed port waits for its answer anyway, before it is told of.
+        let flags = if keyed { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        // What finds no room is told when the socket is used next.
+        let cookie = tell(sock, pointer, pid_tgid, nobody, flags as u64);
+        if cookie != 0 && keyed {
             let _ = KEYED.remove(pid_tgid);
+        }
+        if cookie != 0 && unowned {
+            let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
         }
     }
     // SAFETY: values are copied at once; only this thread writes these keys.
@@ -98,7 +108,8 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     let (bound, generation) = unsafe { ((*state).cookie, (*state).generation) };
     if bound == 0 {
         // What is not told now, for want of room or of a cookie, is told when the socket is used next.
-        let cookie = tell(sock, pointer, pid_tgid, Session { object, generation });
+        let wakeup = BPF_RB_FORCE_WAKEUP as u64;
+        let cookie = tell(sock, pointer, pid_tgid, Session { object, generation }, wakeup);
         debug!(ctx, "session on socket {}", cookie);
         // SAFETY: the verifier checked the pointer.
         unsafe { (*state).cookie = cookie };
@@ -106,19 +117,35 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     0
 }
 
-/// Emits which socket it is, of which session and process; its cookie, or 0 if nothing was told.
+/// Whether one of a socket's ports is listed, and its process was not told.
 #[inline(always)]
-fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session) -> u64 {
+fn is_unowned(sock: *mut u8, pointer: Pointer) -> bool {
+    let local: u16 = field(sock, SOCK_LOCAL_PORT.load()).unwrap_or(0);
+    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load()).unwrap_or(0);
+    (is_plain_port(local) || is_plain_port(u16::from_be(remote)))
+        && OWNED.get_ptr(cookie_of(sock, pointer)).is_none()
+}
+
+/// The cookie of a socket; 0 if it has none yet, or is not of TCP.
+#[inline(always)]
+fn cookie_of(sock: *mut u8, pointer: Pointer) -> u64 {
     if field::<u16>(sock, SOCK_PROTOCOL.load()) != Some(IPPROTO_TCP) {
         return 0;
     }
-    let cookie = if pointer == Pointer::Typed && COOKIE_HELPER.load() == 1 {
+    if pointer == Pointer::Typed && COOKIE_HELPER.load() == 1 {
         // SAFETY: the argument of the program is a socket that is alive while it runs.
         unsafe { bpf_get_socket_cookie(sock.cast()) }
     } else {
         // The packet programs ask for it at the socket's first packet: none yet means none passed.
         field(sock, SOCK_COOKIE.load()).unwrap_or(0)
-    };
+    }
+}
+
+/// Emits which socket it is, of which session and process; its cookie, or 0 if nothing was told.
+/// `flags` say whether the reader is woken: it names the process while that is surely still there.
+#[inline(always)]
+fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session, flags: u64) -> u64 {
+    let cookie = cookie_of(sock, pointer);
     if cookie == 0 {
         return 0;
     }
@@ -141,8 +168,7 @@ fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session) -> u64
         slot.discard(BPF_RB_NO_WAKEUP as u64);
         return 0;
     }
-    // Wakes the reader: it names the process while that is surely still there.
-    slot.submit(BPF_RB_FORCE_WAKEUP as u64);
+    slot.submit(flags);
     cookie
 }
 

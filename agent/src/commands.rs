@@ -111,6 +111,7 @@ fn live(
     };
     let (kernel, channels) = load::Kernel::load(load::Options {
         ring_bytes: config.ring_bytes,
+        plain_ports: &config.plain_ports,
         kernel_log,
         sockets: config.sockets,
     })
@@ -127,6 +128,9 @@ fn live(
     }
     if let Err(reason) = &kernel.packets {
         tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
+        if !config.plain_ports.is_empty() {
+            tracing::warn!("capture.plain_http.ports: nothing of it is seen without packets");
+        }
     }
     let wire = kernel.packets.is_ok() && config.path == raw::Path::Auto;
     let (broker, broker_thread) =
@@ -204,9 +208,15 @@ fn show_events(asked: &cli::Show) -> Result<(), Failure> {
 fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
     let mut capabilities = Capabilities::probe();
     if capabilities.first_missing().is_none() {
-        let options = load::Options { ring_bytes: 65_536, kernel_log: false, sockets: None };
+        let options = load::Options {
+            ring_bytes: 65_536,
+            plain_ports: &[],
+            kernel_log: false,
+            sockets: None,
+        };
         if asked.programs {
-            match inspect::programs(options) {
+            // With a port listed, so that the verifier looks at all that may run.
+            match inspect::programs(load::Options { plain_ports: &[80], ..options }) {
                 Ok(programs) => capabilities.add_programs(programs),
                 Err(error) => capabilities.add_load_failure(chain(&error)),
             }
@@ -339,7 +349,8 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
     let mut line = format!(
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
-         tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={}",
+         tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
+         mirrored={} plain={} skipped_bytes={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -351,7 +362,10 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.failed,
         wire.crowded_out,
         wire.sockets_evicted,
-        wire.owners_evicted
+        wire.owners_evicted,
+        wire.mirrored,
+        wire.plain,
+        flows.skipped_bytes
     );
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Connection, Socket},
+    flow::chunk::{Connection, Socket, Transport},
     http::{
         anomaly::Anomalies,
         message::{Exchange, Fields, Note, Request, Response, Role, Version},
@@ -93,6 +93,8 @@ pub struct Observation {
     pub connection: u64,
     /// Addresses, seen from the process.
     pub socket: Option<Socket>,
+    /// What carried the connection's bytes.
+    pub transport: Transport,
     /// Position of the exchange on its connection, from 0.
     pub index: u64,
     /// Which end was observed.
@@ -211,6 +213,7 @@ impl Observer {
             peer: connection.peer.clone(),
             connection: connection.id,
             socket: connection.socket,
+            transport: connection.transport,
             index: *index,
             role: *role,
             notes: notes.clone(),

@@ -99,7 +99,9 @@ pub fn run_live(
         .name("discover".into())
         .spawn(move || discoverer.run(&new_programs, is_ready))?;
 
-    let wire = wire.then(|| Wire::new(config.connections_per_worker * config.workers));
+    let wire = wire.then(|| {
+        Wire::new(config.connections_per_worker * config.workers).listing(&config.plain_ports)
+    });
     let live = Live::new(Procfs::new(), wire);
     let mut drain = Drain { live, recorder, programs, decisions };
     let mut ready = Some(ready);

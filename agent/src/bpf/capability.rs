@@ -12,6 +12,7 @@ use crate::bpf::{
     canary::ReturnProbes,
     inspect::{Inspected, Verdict},
     sight::{Surveyed, Taken},
+    socket,
 };
 use crate::sandbox::protocol::Sight;
 
@@ -63,6 +64,7 @@ impl Capabilities {
                 "new processes are seen at once",
                 "new processes are seen only at the next scan, so short-lived ones with libraries of their own may be missed",
             ),
+            packets(socket::root_cgroup().as_deref()),
             map_files(),
             lockdown(),
         ];
@@ -239,6 +241,20 @@ fn tracepoints(name: &'static str, wanted: &[&str], yes: &str, no: &str) -> Capa
     row(name, false, found, yes, no)
 }
 
+/// Whether packets can be read: at the root of the cgroup v2 hierarchy, which is mounted at `root`.
+fn packets(root: Option<&Path>) -> Capability {
+    let yes = root.map(|root| {
+        format!("packets of every process and container are read at {}", root.display())
+    });
+    row(
+        "cgroup v2",
+        false,
+        root.is_some(),
+        yes.as_deref().unwrap_or_default(),
+        "no cgroup v2 hierarchy is mounted, so no packets are seen: every connection is captured by calls, which costs more, and HTTP without TLS not at all (mount -t cgroup2 none DIRECTORY)",
+    )
+}
+
 fn map_files() -> Capability {
     row(
         "mapped files",
@@ -263,6 +279,14 @@ fn lockdown() -> Capability {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_cgroup_v2_the_consequence_is_told_and_nothing_refused() {
+        let absent = packets(None);
+        assert!(!absent.found && !absent.required && absent.meaning.contains("captured by calls"));
+        let mounted = packets(Some(Path::new("/sys/fs/cgroup/unified")));
+        assert!(mounted.found && mounted.meaning.ends_with("/sys/fs/cgroup/unified"));
+    }
 
     #[test]
     fn the_way_to_see_sockets_is_told_with_those_that_could_be_used() {

@@ -71,7 +71,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The object's maps cannot be made, or the kernel has no type information.
-pub fn programs(options: Options) -> Result<Vec<Inspected>, BpfError> {
+pub fn programs(options: Options<'_>) -> Result<Vec<Inspected>, BpfError> {
     let (mut ebpf, btf) = open(options)?;
     let names = Program::ALL.map(Program::name).into_iter().chain(OTHERS);
     Ok(names.map(|name| Inspected { name, verdict: verdict(&mut ebpf, name, &btf) }).collect())

@@ -59,9 +59,11 @@ const COOKIE_FUNCTION: &str = "bpf_get_socket_ptr_cookie";
 
 /// How to load the kernel half.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct Options<'a> {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// Servers' ports on which HTTP without TLS is captured.
+    pub plain_ports: &'a [u16],
     /// Let the kernel half say what it does, through `log`.
     pub kernel_log: bool,
     /// How to see which socket a thread uses; `None` for the best that the kernel has.
@@ -96,13 +98,14 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses the maps or a uprobe program, or has no type information.
-    pub fn load(options: Options) -> Result<(Self, Channels), BpfError> {
+    pub fn load(options: Options<'_>) -> Result<(Self, Channels), BpfError> {
         let (mut ebpf, btf) = open(options)?;
         let logger = if options.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         for uprobe in Program::ALL {
             program::load(&mut ebpf, uprobe.name(), &btf)?;
         }
         let missing = attach_tracepoints(&mut ebpf, &btf);
+        socket::list_plain_ports(&mut ebpf, options.plain_ports)?;
         let sockets = sight::attach(&mut ebpf, &btf, options.sockets);
         let packets = socket::attach(&mut ebpf);
         let decisions = Decisions::of(&mut ebpf)?;
@@ -152,7 +155,7 @@ impl Kernel {
 }
 
 /// Makes the maps and sets what the programs are told of the kernel. Nothing is verified yet.
-pub(in crate::bpf) fn open(options: Options) -> Result<(Ebpf, AyaBtf), BpfError> {
+pub(in crate::bpf) fn open(options: Options<'_>) -> Result<(Ebpf, AyaBtf), BpfError> {
     let btf = Btf::of_kernel()?;
     let offsets = offsets(&btf);
     let cookie_helper = u8::from(btf.has_function(COOKIE_FUNCTION));
@@ -162,7 +165,9 @@ pub(in crate::bpf) fn open(options: Options) -> Result<(Ebpf, AyaBtf), BpfError>
     for (global, offset) in &offsets {
         loader.override_global(global, offset, true);
     }
+    let captures_plain = u32::from(!options.plain_ports.is_empty());
     loader.override_global("COOKIE_HELPER", &cookie_helper, true);
+    loader.override_global("PLAIN_HTTP", &captures_plain, true);
     loader.override_global(aya_log::LEVEL, &log_level, true);
     let ebpf = loader.load(OBJECT).map_err(|error| BpfError::Load(Box::new(error)))?;
     let btf = AyaBtf::from_sys_fs().map_err(|_| BpfError::Missing("kernel type information"))?;

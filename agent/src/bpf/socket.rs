@@ -5,7 +5,7 @@ use std::{fs, os::fd::OwnedFd, path::PathBuf};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData},
+    maps::{Array, HashMap, MapData},
     programs::{CgroupSkb, CgroupSkbAttachType, links::CgroupAttachMode},
 };
 use scopewatch_common::Capture;
@@ -30,6 +30,23 @@ impl Decisions {
             tracing::debug!(cookie, %error, "decision not written");
         }
     }
+}
+
+/// Tells the kernel half on which ports HTTP without TLS is captured: one bit for each.
+///
+/// # Errors
+/// The map cannot be written.
+pub(in crate::bpf) fn list_plain_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), BpfError> {
+    let error = |source| BpfError::Map { map: "PLAIN_PORTS", source: Box::new(source) };
+    let map = ebpf.map_mut("PLAIN_PORTS").ok_or(BpfError::Missing("map PLAIN_PORTS"))?;
+    let mut listed: Array<_, u64> = Array::try_from(map).map_err(error)?;
+    for &port in ports {
+        let word = u32::from(port) / u64::BITS;
+        let before = listed.get(&word, 0).map_err(error)?;
+        let bit = 1 << (u32::from(port) % u64::BITS);
+        listed.set(word, before | bit, 0).map_err(error)?;
+    }
+    Ok(())
 }
 
 /// Attaches the packet programs to the root of the cgroup v2 hierarchy, beside whatever is there.
@@ -67,11 +84,31 @@ fn attach_one(
 }
 
 /// Mount point of the cgroup v2 hierarchy, which under the hybrid layout is not the usual one.
-fn root_cgroup() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+pub(in crate::bpf) fn root_cgroup() -> Option<PathBuf> {
+    mounted_in(&fs::read_to_string("/proc/self/mounts").ok()?)
+}
+
+/// Where a table of mounts has the cgroup v2 hierarchy (proc_pid_mounts(5)).
+fn mounted_in(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let path = fields.nth(1)?;
         (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hierarchy_is_found_by_its_kind_wherever_it_is_mounted() {
+        let old =
+            "tmpfs /sys/fs/cgroup tmpfs ro 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n";
+        assert_eq!(mounted_in(old), None);
+        let hybrid = format!("{old}cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n");
+        assert_eq!(mounted_in(&hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let new = "none /sys/fs/cgroup cgroup2 rw 0 0\n";
+        assert_eq!(mounted_in(new), Some("/sys/fs/cgroup".into()));
+    }
 }

@@ -22,6 +22,7 @@ use crate::{
         wire::{self, Captured, Wire},
     },
     clock::Timestamp,
+    discover::sockets,
     identity::{Enricher, process::Process},
     tls::secret::Origin,
     wire::segment::{Flags, FlowKey, Segment},
@@ -101,6 +102,10 @@ impl<E: Enricher> Live<E> {
         let Some(boot) = boot_nanos() else { return };
         let at = self.wall(boot);
         if let Some(wire) = &mut self.wire {
+            let strangers = wire.strangers(at);
+            for (pid, socket) in sockets::holders(&strangers) {
+                wire.owner(pid, &socket);
+            }
             wire.tick(at, &mut self.opened);
             self.tell_opened(sink);
         }
@@ -232,6 +237,7 @@ impl<E: Enricher> Live<E> {
                 cookie,
                 source,
                 destination,
+                netns,
                 seq,
                 ack,
                 flags,
@@ -242,7 +248,7 @@ impl<E: Enricher> Live<E> {
                 let segment = Segment {
                     at: wall(boot_ns),
                     cookie,
-                    key: FlowKey { source: source.into(), destination: destination.into() },
+                    key: FlowKey { netns, source: source.into(), destination: destination.into() },
                     seq,
                     ack,
                     flags: Flags::from(flags),

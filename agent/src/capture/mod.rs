@@ -84,6 +84,13 @@ pub enum CaptureEvent<B> {
         /// Now.
         at: Timestamp,
     },
+    /// The session has no TLS: its bytes are as they passed.
+    Plain {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+    },
     /// Plaintext that was there and was not asked for: see [`Skip`].
     Skipped {
         /// When the process had the bytes or handed them over.
@@ -118,6 +125,7 @@ impl CaptureEvent<&[u8]> {
             &Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }
+            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
             &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             &Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -147,6 +155,7 @@ impl CaptureEvent<Bytes> {
             &Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }
+            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
             &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             &Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -161,6 +170,7 @@ impl<B> CaptureEvent<B> {
             Self::Data { session, .. }
             | Self::Skipped { session, .. }
             | Self::Socket { session, .. }
+            | Self::Plain { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
         }

@@ -82,6 +82,8 @@ pub enum Record<'a> {
         source: SocketAddr,
         /// Whom to.
         destination: SocketAddr,
+        /// Inode of the socket's network namespace, 0 if unknown.
+        netns: u32,
         /// Sequence number of the first byte.
         seq: u32,
         /// Acknowledgement number.
@@ -213,6 +215,7 @@ fn segment(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         cookie: record.cookie,
         source: end(record.source, record.source_port),
         destination: end(record.destination, record.destination_port),
+        netns: record.netns,
         seq: record.seq,
         ack: record.ack,
         flags: u8::try_from(record.flags & 0xff).unwrap_or(0),

@@ -5,7 +5,8 @@
 //!
 //! - `flow` is one connection, `waiting` lists those that no secret has opened yet;
 //! - `shown` reads a secret's record, `attribution` finds the processes at both ends;
-//! - `telling` turns what an opened connection yields into events.
+//! - `telling` turns what an opened connection yields into events;
+//! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS.
 //!
 //! Opening happens on the drain thread: secrets must not be recorded and plaintext must, so it
 //! comes before the recorder. An AEAD opens gigabytes a second; the exchanges are rebuilt elsewhere.
@@ -16,6 +17,8 @@
 
 mod attribution;
 mod flow;
+mod mirror;
+mod plain;
 mod shown;
 mod telling;
 #[cfg(test)]
@@ -33,11 +36,13 @@ use crate::{
         wire::{
             attribution::{Owners, observe},
             flow::{Flow, MAX_COOKIES, sender, sent_by},
+            mirror::Sessions,
+            plain::Plain,
             shown::shown,
             waiting::{MAX_WAITING, Waiting},
         },
     },
-    clock::Timestamp,
+    clock::{NANOS_PER_SEC, Timestamp},
     flow::chunk::{Payload, Socket},
     tls::{
         output::{Output, State},
@@ -57,6 +62,10 @@ use crate::{
 /// [`tls::record::MAX_HELD`](crate::tls::record::MAX_HELD) each way.
 pub const MAX_HELD: usize = 64 << 20;
 
+/// How old a hole must be for its connection's acknowledgements to be asked for: segments that only
+/// overtook each other have closed theirs by then.
+const LATE: u64 = NANOS_PER_SEC / 10;
+
 /// What the wire path did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
@@ -74,6 +83,10 @@ pub struct Counts {
     pub sockets_evicted: u64,
     /// Holders of sockets that were forgotten to make room.
     pub owners_evicted: u64,
+    /// Flows that were another one's connection, seen at another place of the host.
+    pub mirrored: u64,
+    /// Connections without TLS that were told of.
+    pub plain: u64,
 }
 
 /// The wire path of the host.
@@ -85,6 +98,10 @@ pub struct Wire {
     /// Ciphertext that all flows hold.
     held: usize,
     owners: Owners,
+    sessions: Sessions,
+    plain: Plain,
+    /// Flows whose bare acknowledgements the kernel half tells of, with their sockets.
+    acks: HashMap<FlowId, Vec<u64>>,
     /// Sockets of connections that are open: what the call path tells of them is told twice.
     open_sockets: HashMap<u64, FlowId>,
     decisions: Vec<(u64, Capture)>,
@@ -111,10 +128,20 @@ impl Wire {
             waiting: Waiting::default(),
             held: 0,
             owners: Owners::new(),
+            sessions: Sessions::new(),
+            plain: Plain::default(),
+            acks: HashMap::new(),
             open_sockets: HashMap::new(),
             decisions: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// The same, that tells of HTTP without TLS on `ports`.
+    #[must_use]
+    pub fn listing(mut self, ports: &[u16]) -> Self {
+        self.plain = Plain::on(ports);
+        self
     }
 
     /// Takes a segment; appends what it completed to `out`.
@@ -128,6 +155,12 @@ impl Wire {
         if let Some(seen) = seen {
             match seen.protocol {
                 Protocol::Tls => self.note(seen.flow, captured),
+                Protocol::Plain if self.plain.lists(segment.key) => {
+                    if let Some(flow) = self.table.flow(seen.flow).filter(|flow| !flow.is_closed())
+                    {
+                        self.plain.note(seen.flow, flow.key(), captured);
+                    }
+                }
                 Protocol::Ignored | Protocol::Plain => {
                     self.decisions.push((segment.cookie, Capture::Ignored));
                 }
@@ -184,11 +217,18 @@ impl Wire {
         self.counts.owners_evicted += u64::from(self.owners.note(pid, socket));
     }
 
+    /// Ends of connections without TLS that nobody was seen at: the next tick tells of them.
+    pub fn strangers(&mut self, now: Timestamp) -> Vec<Socket> {
+        self.plain.strangers(now, &mut self.owners)
+    }
+
     /// Gives up what has waited too long.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
         let mut chunks = Vec::new();
         self.table.expire(now, &mut chunks);
         self.take(chunks, out);
+        self.plain.tick(now, &mut self.owners, out);
+        self.ask_for_acks(now);
         self.pool.expire(now);
         while let Some(id) = self.waiting.stale(now) {
             self.counts.uncovered += 1;
@@ -247,7 +287,12 @@ impl Wire {
     }
 
     fn take(&mut self, chunks: Vec<WireChunk>, out: &mut Vec<CaptureEvent<Bytes>>) {
-        for WireChunk { at, flow: id, from, offset: _, payload } in chunks {
+        for chunk in chunks {
+            if self.plain.follows(chunk.flow) {
+                self.plain.take(chunk, &mut self.owners, out);
+                continue;
+            }
+            let WireChunk { at, flow: id, from, offset: _, payload } = chunk;
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             let direction = sent_by(from);
             match &payload {
@@ -257,6 +302,10 @@ impl Wire {
             }
             self.advance(id, at, out);
         }
+        for (id, cookies) in self.plain.mirrors() {
+            self.leave(id, cookies);
+        }
+        self.counts.plain = self.plain.told;
     }
 
     /// Opens what can be opened and tells what came of it.
@@ -267,6 +316,10 @@ impl Wire {
         // From the first record that opens, not from the first data: what a process writes may be
         // known by its call before it is on its way, as small segments wait for others.
         if flow.is_open() && !was_open {
+            let session = flow.tls.session();
+            if let Some(first) = session.and_then(|session| self.sessions.claim(session, id)) {
+                return self.merge(id, first);
+            }
             self.open_sockets.extend(flow.cookies.iter().map(|&cookie| (cookie, id)));
         }
         let mut last = flow.begun;
@@ -299,6 +352,51 @@ impl Wire {
             state => {
                 self.waiting.strike(id, before);
                 self.conclude(id, state, last, out);
+            }
+        }
+    }
+
+    /// Drops a flow that is the same connection as `first`, seen at another place.
+    fn merge(&mut self, mirror: FlowId, first: FlowId) {
+        let Some(mut flow) = self.flows.remove(&mirror) else { return };
+        self.waiting.strike(mirror, flow.wait.take());
+        self.held = self.held.saturating_sub(flow.held);
+        let own = self.flows.get_mut(&first).map(|known| known.absorb(&flow));
+        if let Some(own) = &own {
+            self.open_sockets.extend(own.iter().map(|&cookie| (cookie, first)));
+        }
+        self.leave(mirror, own.unwrap_or(flow.cookies));
+    }
+
+    /// Has the kernel half leave the sockets of a flow that is told of elsewhere.
+    fn leave(&mut self, mirror: FlowId, cookies: Vec<u64>) {
+        self.counts.mirrored += 1;
+        self.table.forget(mirror);
+        self.decisions.extend(cookies.into_iter().map(|cookie| (cookie, Capture::Ignored)));
+    }
+
+    /// Asks for the bare acknowledgements of connections with a hole, and for no others: what the
+    /// receiver has acknowledged was lost on its way to the agent, and need not be waited for.
+    fn ask_for_acks(&mut self, now: Timestamp) {
+        let Self { table, flows, plain, acks, decisions, .. } = self;
+        let waits = |id: &FlowId| {
+            let stalled = table.flow(*id).and_then(TcpFlow::stalled);
+            stalled.is_some_and(|since| now.since(since) > LATE)
+        };
+        acks.retain(|id, cookies| {
+            let (is_plain, waits) = (plain.follows(*id), waits(id));
+            let with = if is_plain { Capture::Plain } else { Capture::Tls };
+            if !waits && (is_plain || flows.contains_key(id)) {
+                decisions.extend(cookies.drain(..).map(|cookie| (cookie, with)));
+            }
+            waits
+        });
+        let tls = flows.iter().map(|(id, flow)| (id, &flow.cookies, Capture::TlsAcks));
+        let plain = plain.sockets().map(|(id, cookies)| (id, cookies, Capture::PlainAcks));
+        for (id, cookies, with) in tls.chain(plain) {
+            if waits(id) && !acks.contains_key(id) {
+                decisions.extend(cookies.iter().map(|&cookie| (cookie, with)));
+                acks.insert(*id, cookies.clone());
             }
         }
     }
@@ -350,6 +448,7 @@ impl Wire {
         self.waiting.strike(id, flow.wait.take());
         self.held = self.held.saturating_sub(flow.held);
         self.owners.forget(flow.key);
+        flow.views.iter().for_each(|view| self.owners.forget(*view));
         for cookie in &flow.cookies {
             // A listener's cookie may stand for another connection by now.
             if self.open_sockets.get(cookie) == Some(&id) {

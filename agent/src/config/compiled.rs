@@ -18,6 +18,8 @@ pub struct Config {
     pub rescan: Duration,
     /// How plaintext is had.
     pub path: raw::Path,
+    /// Servers' ports on which HTTP without TLS is captured.
+    pub plain_ports: Vec<u16>,
     /// The only way to see sockets that is allowed; `None` for the best that the kernel has.
     pub sockets: Option<Sight>,
     /// Worker threads.
@@ -38,7 +40,7 @@ pub struct Config {
 /// A value is out of its bounds.
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
-        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, sockets },
+        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
     } = raw;
@@ -50,12 +52,14 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     }
     let rescan = within("capture.rescan_seconds", rescan_seconds, 1, 3600, "1 to 3600")?;
     let workers = within("capture.workers", workers, 1, 64, "1 to 64")? as usize;
+    let plain_ports = plain_ports(&plain_http.ports, path)?;
     let key = "flow.max_connections";
     let connections = within(key, max_connections, 16, 10_000_000, "16 to 10000000")? as usize;
     let idle = within("flow.idle_seconds", idle_seconds, 1, 86_400, "1 to 86400")?;
     Ok(Config {
         ring_bytes,
         path,
+        plain_ports,
         sockets: sockets.only(),
         rescan: Duration::from_secs(rescan.into()),
         workers,
@@ -64,6 +68,27 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         subject,
         fingerprint_key,
     })
+}
+
+/// Most ports on which HTTP without TLS is captured: each may be a busy one.
+const MAX_PLAIN_PORTS: usize = 64;
+
+fn plain_ports(ports: &[u64], path: raw::Path) -> Result<Vec<u16>, ConfigError> {
+    let key = "capture.plain_http.ports";
+    if path == raw::Path::Call && !ports.is_empty() {
+        return Err(ConfigError::Conflict { key, with: "capture.path: call" });
+    }
+    if ports.len() > MAX_PLAIN_PORTS {
+        let (value, bounds) = (ports.len() as u64, "at most 64 of them");
+        return Err(ConfigError::OutOfBounds { key, value, bounds });
+    }
+    let port = |&value: &u64| {
+        let bounds = "1 to 65535";
+        within(key, value, 1, u16::MAX.into(), bounds).and_then(|port| {
+            u16::try_from(port).map_err(|_| ConfigError::OutOfBounds { key, value, bounds })
+        })
+    };
+    ports.iter().map(port).collect()
 }
 
 fn within(
@@ -102,7 +127,22 @@ mod tests {
         check(|raw| raw.capture.ring_bytes = 1 << 40, "capture.ring_bytes");
         check(|raw| raw.capture.rescan_seconds = 0, "capture.rescan_seconds");
         check(|raw| raw.capture.workers = 65, "capture.workers");
+        check(|raw| raw.capture.plain_http.ports = vec![8080, 0], "capture.plain_http.ports");
+        check(|raw| raw.capture.plain_http.ports = vec![65_536], "capture.plain_http.ports");
+        check(|raw| raw.capture.plain_http.ports = vec![80; 65], "capture.plain_http.ports");
         check(|raw| raw.flow.max_connections = 1, "flow.max_connections");
         check(|raw| raw.flow.idle_seconds = 0, "flow.idle_seconds");
+    }
+
+    #[test]
+    fn ports_without_tls_need_the_path_that_sees_packets() {
+        let mut raw = raw::Config::default();
+        raw.capture.plain_http.ports = vec![8080];
+        raw.capture.path = raw::Path::Call;
+        let message = compile(raw).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "capture.plain_http.ports cannot be had together with capture.path: call"
+        );
     }
 }

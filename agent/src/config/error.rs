@@ -29,6 +29,14 @@ pub enum ConfigError {
         /// The parser's message, with line and column.
         message: String,
     },
+    /// A value that another makes impossible.
+    #[error("{key} cannot be had together with {with}")]
+    Conflict {
+        /// Path of the key.
+        key: &'static str,
+        /// The other key, and its value.
+        with: &'static str,
+    },
     /// A value is out of its bounds.
     #[error("{key} is {value}, but must be {bounds}")]
     OutOfBounds {

@@ -33,8 +33,18 @@ pub struct Capture {
     pub workers: u64,
     /// How plaintext is had.
     pub path: Path,
+    /// HTTP without TLS.
+    pub plain_http: PlainHttp,
     /// How it is seen which socket a thread uses.
     pub sockets: Sockets,
+}
+
+/// `capture.plain_http:`
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainHttp {
+    /// Servers' ports on which it is captured, at most 64, each 1 to 65535; none by default.
+    pub ports: Vec<u64>,
 }
 
 /// `capture.sockets`
@@ -108,6 +118,7 @@ impl Default for Capture {
             rescan_seconds: 15,
             workers: 1,
             path: Path::Auto,
+            plain_http: PlainHttp::default(),
             sockets: Sockets::Auto,
         }
     }

@@ -16,6 +16,7 @@ use crate::{
         },
         shared::Shared,
     },
+    flow::chunk::Transport,
     http::{
         anomaly::{Anomalies, Grade},
         message::{Note, Role, Version},
@@ -182,6 +183,7 @@ fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
         conn_id: format!("{:016x}", seen.connection),
         exchange: seen.index,
         complete: is_complete(seen),
+        transport: Some(seen.transport),
         library: None,
         proto: version(seen).map(|version| alpn(version).to_owned()),
         notes: notes.chain(cuts).collect(),
@@ -228,8 +230,12 @@ fn ends(seen: &Observation) -> (Client, Server) {
 fn http(seen: &Observation) -> Http {
     let asked = seen.request.as_ref();
     let target = asked.map(|asked| &asked.target);
-    // Plaintext comes from TLS connections; only a request to a proxy can say otherwise.
-    let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| "https".to_owned()));
+    // Only a request to a proxy says by itself what it is for.
+    let carried = match seen.transport {
+        Transport::Tls => "https",
+        Transport::Plain => "http",
+    };
+    let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| carried.to_owned()));
     let answered = seen.response.filter(|_| asked.is_some());
     let since = |at: Timestamp| at.since(seen.time);
     Http {

@@ -11,6 +11,7 @@ use crate::{
             Token, Trace,
         },
     },
+    flow::chunk::Transport,
     http::{anomaly::Anomaly, message::Role},
     token::{
         Evidence, Format, Kind, TokenState,
@@ -43,6 +44,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.severity", Severity::MEANINGS),
     ("event.outcome", Outcome::MEANINGS),
     ("observation.role", Role::MEANINGS),
+    ("observation.transport", Transport::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
     ("http.anomaly", Anomaly::MEANINGS),
     ("credential.location", Location::MEANINGS),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::{
     clock::Timestamp,
     event::{group::group, shared::Shared},
+    flow::chunk::Transport,
     http::{anomaly::Anomaly, message::Role},
     names::named_enum,
     token::{
@@ -240,6 +241,8 @@ group! {
             complete: bool ["true or false", ""],
         }
         optional {
+            /// What carried the connection's bytes.
+            transport: Transport ["one of", ""],
             /// TLS library that the process uses.
             library: String ["name", ""],
             /// Application protocol.

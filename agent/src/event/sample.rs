@@ -12,7 +12,7 @@ use crate::{
         access::{Author, Origin},
         model::{Event, Host},
     },
-    flow::chunk::{Connection, Socket},
+    flow::chunk::{Connection, Socket, Transport},
     http::{
         body::Content,
         message::{Exchange, Fields, Request, Response, Role, Version},
@@ -77,7 +77,9 @@ pub(crate) fn connection(role: Role) -> Connection {
         cgroup: Some(format!("/system.slice/{comm}.service")),
     };
     let socket = Socket { cookie: 1, local, remote, netns: 0 };
-    Connection { id: 0xc0de, process: Arc::new(process), socket: Some(socket), peer: None }
+    let process = Arc::new(process);
+    let transport = Transport::Tls;
+    Connection { id: 0xc0de, process, socket: Some(socket), peer: None, transport }
 }
 
 pub(crate) fn observe(

@@ -18,6 +18,7 @@ use crate::{
         sample::{START, author, connection, event, event_of, exchange, jwt, observe},
         shared::Shared,
     },
+    flow::chunk::{Connection, Transport},
     http::{
         anomaly::Anomaly,
         message::{Exchange, Note, Role},
@@ -146,6 +147,14 @@ fn colour_is_only_there_if_asked_for() {
     let [plain, coloured] = [Colour::Off, Colour::On].map(|c| human::line(&event, None, c));
     assert_eq!(coloured.replace("\x1b[33m", "").replace("\x1b[0m", ""), plain);
     assert_ne!(coloured, plain);
+}
+
+#[test]
+fn a_connection_without_tls_is_told_as_such() {
+    let plain = Connection { transport: Transport::Plain, ..connection(Role::Server) };
+    let event = event_of(&github(), &plain);
+    assert_eq!(event.observation.transport, Some(Transport::Plain));
+    assert_eq!(event.http.unwrap().scheme.as_deref(), Some("http"));
 }
 
 #[test]

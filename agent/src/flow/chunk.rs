@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, identity::process::Process};
+use crate::{clock::Timestamp, identity::process::Process, names::named_enum};
 
 /// Stands for a loss of unknown length in a stream's offsets: more than any message is long.
 pub const UNKNOWN_LOSS: u64 = 1 << 40;
@@ -54,6 +54,16 @@ pub enum Payload<B = Bytes> {
     End,
 }
 
+named_enum! {
+    /// What carried the connection's bytes.
+    pub enum Transport {
+        /// TLS, which the agent opened or whose library it listened to.
+        Tls = "tls",
+        /// Nothing that hides them: HTTP in the clear, on a port that is listed.
+        Plain = "plain",
+    }
+}
+
 /// Everything known about the connection that chunks belong to; it grows while the connection
 /// lives, and is shared by the exchanges seen on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,6 +76,16 @@ pub struct Connection {
     pub socket: Option<Socket>,
     /// The process at the other end, where that is on this host and known.
     pub peer: Option<Arc<Process>>,
+    /// What carried its bytes.
+    pub transport: Transport,
+}
+
+impl Connection {
+    /// A connection called `id`, of which nothing but its process is known.
+    #[must_use]
+    pub const fn new(id: u64, process: Arc<Process>) -> Self {
+        Self { id, process, socket: None, peer: None, transport: Transport::Tls }
+    }
 }
 
 /// A TCP socket's addresses, seen from the observed process.

@@ -16,7 +16,7 @@ use crate::{
     capture::{CaptureEvent, SessionKey, Skip},
     clock::{NANOS_PER_SEC, Timestamp},
     flow::{
-        chunk::{Chunk, Connection, Direction, Payload, UNKNOWN_LOSS},
+        chunk::{Chunk, Connection, Direction, Payload, Transport, UNKNOWN_LOSS},
         stream::Stream,
     },
     http::{detect::Codec, message::Exchange},
@@ -151,6 +151,11 @@ impl Table {
                 let known = (*flow.connection).clone();
                 flow.connection = Arc::new(Connection { socket: Some(socket), peer, ..known });
             }
+            CaptureEvent::Plain { at, session } => {
+                self.make_room(at, &session, out);
+                let flow = self.flow(session, at);
+                Arc::make_mut(&mut flow.connection).transport = Transport::Plain;
+            }
             CaptureEvent::Close { at, session, direction: Some(direction) } => {
                 self.feed(session, Chunk { at, direction, payload: Payload::End }, out);
             }
@@ -220,8 +225,7 @@ impl Table {
             let process = named(processes, session.pid);
             let older = process.started.is_none_or(|started| started < begun);
             let joined_late = older && at.since(begun) < OLD_CONNECTION_NANOS;
-            let connection =
-                Connection { id: connection_id(session), process, socket: None, peer: None };
+            let connection = Connection::new(connection_id(session), process);
             Flow::new(connection, joined_late, at)
         });
         flow.last_seen = at;

@@ -64,6 +64,18 @@ impl Connection {
         self.proof = Some((need, proof));
     }
 
+    /// What names the session of the first hellos: different for any two connections, the same
+    /// wherever one of them is seen. None until both hellos were.
+    #[must_use]
+    pub fn session(&self) -> Option<Index> {
+        let indexes = match &self.phase {
+            Phase::Hello => return None,
+            Phase::Tls13(tls) => tls.indexes(Stage::Handshake),
+            Phase::Tls12(handshakes) => handshakes.first()?.indexes(),
+        };
+        indexes.first().copied()
+    }
+
     /// Who derived the secrets that opened this connection: its ends, as far as they are on this
     /// host and covered. At most [`MAX_ORIGINS`].
     #[must_use]

@@ -147,6 +147,12 @@ impl Flow {
         self.a.iter().chain(&self.b).map(Reassembler::held).sum()
     }
 
+    /// Since when a byte is missing that later ones wait for, in either direction.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Timestamp> {
+        self.a.iter().chain(&self.b).filter_map(Reassembler::stalled).min()
+    }
+
     /// When it needs [`Flow::expire`], or to be forgotten if it's closed.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self.closed {

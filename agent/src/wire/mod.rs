@@ -1,7 +1,7 @@
 //! Stage 3, wire path: TCP segments of all sockets of the host become ordered byte streams.
 //!
 //! In: [`segment::Segment`]s in the order in which the kernel half saw them, bare acknowledgements
-//! included (they tell a lost segment from a late one). Out: [`WireChunk`]s of the flows that carry
+//! while they are asked for (they tell a lost segment from a late one). Out: [`WireChunk`]s of the flows that carry
 //! TLS or HTTP, and [`table::Seen`] for every segment, from which the kernel half learns what it
 //! need not send. `tls/` opens what comes out.
 //!
@@ -18,7 +18,6 @@
 
 use crate::{clock::Timestamp, flow::chunk::Payload};
 
-// packet to segment
 pub mod segment;
 // segment to flow
 pub mod table;

@@ -146,6 +146,12 @@ impl Reassembler {
         self.cost
     }
 
+    /// Since when the next byte is missing, while later ones are known of.
+    #[must_use]
+    pub const fn stalled(&self) -> Option<Timestamp> {
+        self.stalled
+    }
+
     /// When [`Reassembler::expire`] will have something to do.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {

@@ -1,4 +1,4 @@
-//! All connections of the host, by their addresses.
+//! All connections of the host, by their addresses and the network namespace that has them.
 //!
 //! In: segments of any socket. Out: chunks of the flows that matter. The kernel's cookies are no
 //! key: a listener's stands in for its new sockets, and a pair of virtual interfaces shows one
@@ -164,6 +164,13 @@ impl FlowTable {
         let key = self.keys.get(&flow)?;
         let (until, seq) = self.flows.peek_mut(key)?.skip_until(side, offset)?;
         Some(Skip { until, seq })
+    }
+
+    /// Forgets a flow without yielding anything: another one yields the same.
+    pub fn forget(&mut self, flow: FlowId) {
+        if let Some(key) = self.keys.get(&flow).copied() {
+            self.remove(key, Timestamp::default(), &mut Vec::new());
+        }
     }
 
     /// A flow that is still in the table.

@@ -9,7 +9,7 @@ use crate::{
 
 /// Client and server of the usual test connection.
 pub(super) fn client_to_server() -> FlowKey {
-    FlowKey { source: endpoint("10.0.0.1:40000"), destination: endpoint("10.0.0.2:443") }
+    FlowKey { netns: 0, source: endpoint("10.0.0.1:40000"), destination: endpoint("10.0.0.2:443") }
 }
 
 pub(super) fn endpoint(text: &str) -> Endpoint {

@@ -40,8 +40,8 @@ impl Observed {
     }
 }
 
-/// Processes that were seen at a socket, by its addresses.
-pub(super) struct Owners(LruCache<(SocketAddr, SocketAddr), u32>);
+/// Processes that were seen at a socket, by its network namespace and addresses.
+pub(super) struct Owners(LruCache<(u32, SocketAddr, SocketAddr), u32>);
 
 impl Owners {
     /// None yet.
@@ -51,7 +51,7 @@ impl Owners {
 
     /// Notes whose a socket is; whether another had to be forgotten for it.
     pub fn note(&mut self, pid: u32, socket: &Socket) -> bool {
-        let key = (socket.local, socket.remote);
+        let key = (socket.netns, socket.local, socket.remote);
         self.0.push(key, pid).is_some_and(|(evicted, _)| evicted != key)
     }
 
@@ -59,8 +59,8 @@ impl Owners {
     /// an end that is not known.
     pub fn forget(&mut self, key: FlowKey) {
         let (a, b) = (key.source.socket_addr(), key.destination.socket_addr());
-        self.0.pop(&(a, b));
-        self.0.pop(&(b, a));
+        self.0.pop(&(key.netns, a, b));
+        self.0.pop(&(key.netns, b, a));
     }
 
     /// Ends that are remembered.
@@ -69,9 +69,11 @@ impl Owners {
         self.0.len()
     }
 
-    fn of(&mut self, key: FlowKey) -> Ends<Option<u32>> {
+    /// Who was seen at either end of a connection.
+    pub fn of(&mut self, key: FlowKey) -> Ends<Option<u32>> {
         let (a, b) = (key.source.socket_addr(), key.destination.socket_addr());
-        Ends { a: self.0.get(&(a, b)).copied(), b: self.0.get(&(b, a)).copied() }
+        let mut seen_at = |local, remote| self.0.get(&(key.netns, local, remote)).copied();
+        Ends { a: seen_at(a, b), b: seen_at(b, a) }
     }
 }
 
@@ -84,6 +86,10 @@ pub(super) fn observe(
     owners: &mut Owners,
 ) -> Option<Observed> {
     let mut holders = owners.of(flow.key);
+    for view in &flow.views {
+        let seen = owners.of(*view);
+        holders = Ends { a: holders.a.or(seen.a), b: holders.b.or(seen.b) };
+    }
     let server = sender(flow.tls.client()?.reverse());
     // The end that opened nothing because the other had shown the same before.
     flow.tls.attribute(pool);

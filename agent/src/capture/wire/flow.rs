@@ -18,6 +18,8 @@ pub(super) struct Flow {
     pub tls: Connection,
     /// Addresses of side A and side B.
     pub key: FlowKey,
+    /// The same ends as other places of this host have them; see `mirror`.
+    pub views: Vec<FlowKey>,
     pub begun: Timestamp,
     /// Sockets at which it was seen, at most [`MAX_COOKIES`], and whether an end is on this host.
     pub cookies: Vec<u64>,
@@ -38,6 +40,7 @@ impl Flow {
         Self {
             tls: Connection::new(),
             key,
+            views: Vec::new(),
             begun,
             cookies: Vec::new(),
             local: Ends::default(),

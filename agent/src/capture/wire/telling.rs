@@ -83,7 +83,7 @@ impl Flow {
 
     /// The addresses, as the observed end has them.
     pub(super) fn socket_event(&self, observed: Observed) -> CaptureEvent<Bytes> {
-        let FlowKey { source: a, destination: b } = self.key;
+        let FlowKey { netns, source: a, destination: b } = self.key;
         let (local, remote) = match observed.side {
             Side::A => (a, b),
             Side::B => (b, a),
@@ -92,7 +92,7 @@ impl Flow {
             cookie: self.cookies.first().copied().unwrap_or(0),
             local: local.socket_addr(),
             remote: remote.socket_addr(),
-            netns: 0,
+            netns,
         };
         let (session, peer) = (observed.session, observed.peer);
         CaptureEvent::Socket { at: self.begun, session, socket, peer }

@@ -141,7 +141,7 @@ impl Rig {
         let segment = Segment {
             at: self.now,
             cookie: line.cookie_of(at_end),
-            key: FlowKey { source: source.into(), destination: destination.into() },
+            key: FlowKey { netns: 0, source: source.into(), destination: destination.into() },
             seq,
             ack: if flags.ack { ack } else { 0 },
             flags,
@@ -212,7 +212,8 @@ impl Rig {
                 }
                 CaptureEvent::Close { direction, .. } => told.closed.push(direction),
                 CaptureEvent::Skipped { bytes, .. } => told.skipped += bytes,
-                CaptureEvent::Process(_)
+                CaptureEvent::Plain { .. }
+                | CaptureEvent::Process(_)
                 | CaptureEvent::Exit { .. }
                 | CaptureEvent::Tick { .. } => panic!("the wire path tells of none: {event:?}"),
             }
@@ -320,10 +321,9 @@ fn other_protocols_are_left_to_the_kernel_half() {
 
 #[test]
 fn ports_that_are_used_again_begin_another_connection() {
-    let (mut rig, session) = (Rig::new(), talk());
-    let mut sessions = Vec::new();
+    let (mut rig, mut sessions) = (Rig::new(), Vec::new());
     for (round, pid) in [(0, CLIENT), (1, CLIENT + 1)] {
-        let mut line = Line::new(1, Local::Both);
+        let (mut line, session) = (Line::new(1, Local::Both), talk());
         (line.client_seq, line.server_seq) = (1000 + round * 500_000, 9000 + round * 700_000);
         line.cookie = 100 + u64::from(round) * 2;
         rig.connect(&mut line);

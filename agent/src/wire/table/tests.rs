@@ -164,7 +164,7 @@ fn mapped_addresses_are_one_flow() {
     rig.client("S", 100, 0, "");
     let source = endpoint("[::ffff:10.0.0.1]:40000");
     let destination = endpoint("[::ffff:10.0.0.2]:443");
-    let key = FlowKey { source, destination };
+    let key = FlowKey { netns: 0, source, destination };
     rig.push(Segment { key, ..segment(101, REQUEST.as_bytes()) });
     rig.gives(&[&a(1)]);
 }
@@ -388,7 +388,7 @@ fn ignored_flows_hold_nothing() {
 fn a_socket_connected_to_itself_is_left_alone() {
     let mut rig = Rig::new();
     let source = endpoint("127.0.0.1:4000");
-    let key = FlowKey { source, destination: source };
+    let key = FlowKey { netns: 0, source, destination: source };
     assert_eq!(rig.push(Segment { key, ..segment(1, b"GET ") }), None);
     assert_eq!(rig.gives(&[]).malformed_segments, 1);
 }

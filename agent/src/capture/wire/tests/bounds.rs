@@ -93,7 +93,7 @@ fn sockets_of_one_connection_are_bounded() {
     let (talk, goodbye) = session.flow.split_at(session.flow.len() - 2);
     rig.send(&mut line, talk);
     for cookie in 1000..1000 + 3 * MAX_COOKIES as u64 {
-        let key = FlowKey { source: line.client.into(), destination: line.server.into() };
+        let key = FlowKey { netns: 0, source: line.client.into(), destination: line.server.into() };
         let flags = Flags { ack: true, ..Flags::default() };
         let segment = Segment {
             at: rig.now,
