@@ -80,19 +80,11 @@ pub fn is_of_interest() -> bool {
 pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let keyed = KEYED.get_ptr(pid_tgid).is_some();
-    let unowned = captures_plain() && is_unowned(sock, pointer);
-    if keyed || unowned {
-        let nobody = Session { object: 0, generation: 0 };
-        // A connection of a listed port waits for its answer anyway, before it is told of.
-        let flags = if keyed { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-        // What finds no room is told when the socket is used next.
-        let cookie = tell(sock, pointer, pid_tgid, nobody, flags as u64);
-        if cookie != 0 && keyed {
-            let _ = KEYED.remove(pid_tgid);
-        }
-        if cookie != 0 && unowned {
-            let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
-        }
+    let listed = captures_plain() && is_listed(sock);
+    if (keyed || listed)
+        && let Some(cookie) = cookie_of(sock, pointer)
+    {
+        introduce(sock, cookie, pid_tgid, keyed, listed);
     }
     // SAFETY: values are copied at once; only this thread writes these keys.
     let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return 0 };
@@ -108,8 +100,11 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     let (bound, generation) = unsafe { ((*state).cookie, (*state).generation) };
     if bound == 0 {
         // What is not told now, for want of room or of a cookie, is told when the socket is used next.
-        let wakeup = BPF_RB_FORCE_WAKEUP as u64;
-        let cookie = tell(sock, pointer, pid_tgid, Session { object, generation }, wakeup);
+        let cookie = cookie_of(sock, pointer).unwrap_or(0);
+        let session = Session { object, generation };
+        if cookie == 0 || !tell(sock, cookie, pid_tgid, session, BPF_RB_FORCE_WAKEUP as u64) {
+            return 0;
+        }
         debug!(ctx, "session on socket {}", cookie);
         // SAFETY: the verifier checked the pointer.
         unsafe { (*state).cookie = cookie };
@@ -117,41 +112,60 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     0
 }
 
-/// Whether one of a socket's ports is listed, and its process was not told.
+/// Tells whose a socket is: of a thread that derived a secret, and once of a listed port. What finds
+/// no room is told when the socket is used next.
 #[inline(always)]
-fn is_unowned(sock: *mut u8, pointer: Pointer) -> bool {
-    let local: u16 = field(sock, SOCK_LOCAL_PORT.load()).unwrap_or(0);
-    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load()).unwrap_or(0);
-    (is_plain_port(local) || is_plain_port(u16::from_be(remote)))
-        && OWNED.get_ptr(cookie_of(sock, pointer)).is_none()
+fn introduce(sock: *mut u8, cookie: u64, pid_tgid: u64, keyed: bool, listed: bool) {
+    let keyed = keyed && cookie != 0;
+    // A socket from before the agent may have no cookie yet, but an answer will come for which its
+    // process is wanted: it is told each time, until a packet has passed.
+    let listed = listed && (cookie == 0 || OWNED.get_ptr(cookie).is_none());
+    if !keyed && !listed {
+        return;
+    }
+    let nobody = Session { object: 0, generation: 0 };
+    // A connection of a listed port waits for its answer anyway, before it is told of.
+    let flags = if keyed { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    if !tell(sock, cookie, pid_tgid, nobody, flags as u64) {
+        return;
+    }
+    if keyed {
+        let _ = KEYED.remove(pid_tgid);
+    }
+    if listed && cookie != 0 {
+        let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);
+    }
 }
 
-/// The cookie of a socket; 0 if it has none yet, or is not of TCP.
+/// Whether one of a socket's ports is listed.
 #[inline(always)]
-fn cookie_of(sock: *mut u8, pointer: Pointer) -> u64 {
+fn is_listed(sock: *const u8) -> bool {
+    let local: u16 = field(sock, SOCK_LOCAL_PORT.load()).unwrap_or(0);
+    let remote: u16 = field(sock, SOCK_REMOTE_PORT.load()).unwrap_or(0);
+    is_plain_port(local) || is_plain_port(u16::from_be(remote))
+}
+
+/// The cookie of a socket of TCP, 0 if it has none yet; `None` for other sockets.
+#[inline(always)]
+fn cookie_of(sock: *mut u8, pointer: Pointer) -> Option<u64> {
     if field::<u16>(sock, SOCK_PROTOCOL.load()) != Some(IPPROTO_TCP) {
-        return 0;
+        return None;
     }
     if pointer == Pointer::Typed && COOKIE_HELPER.load() == 1 {
         // SAFETY: the argument of the program is a socket that is alive while it runs.
-        unsafe { bpf_get_socket_cookie(sock.cast()) }
-    } else {
-        // The packet programs ask for it at the socket's first packet: none yet means none passed.
-        field(sock, SOCK_COOKIE.load()).unwrap_or(0)
+        return Some(unsafe { bpf_get_socket_cookie(sock.cast()) });
     }
+    // The packet programs ask for it at the socket's first packet: none yet means none passed.
+    field(sock, SOCK_COOKIE.load())
 }
 
-/// Emits which socket it is, of which session and process; its cookie, or 0 if nothing was told.
-/// `flags` say whether the reader is woken: it names the process while that is surely still there.
+/// Emits which socket it is, of which session and process; whether it was told. `flags` say whether
+/// the reader is woken: it names the process while that is surely still there.
 #[inline(always)]
-fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session, flags: u64) -> u64 {
-    let cookie = cookie_of(sock, pointer);
-    if cookie == 0 {
-        return 0;
-    }
+fn tell(sock: *mut u8, cookie: u64, pid_tgid: u64, session: Session, flags: u64) -> bool {
     let Some(mut slot) = EVENTS.reserve::<SocketRecord>(0) else {
         count(Counter::ControlLost, 1);
-        return 0;
+        return false;
     };
     let record = slot.as_mut_ptr();
     // SAFETY: ring memory, 8-byte aligned, as long as the record; written in place because several
@@ -166,10 +180,10 @@ fn tell(sock: *mut u8, pointer: Pointer, pid_tgid: u64, session: Session, flags:
     };
     if described.is_none() {
         slot.discard(BPF_RB_NO_WAKEUP as u64);
-        return 0;
+        return false;
     }
     slot.submit(flags);
-    cookie
+    true
 }
 
 /// Fills in addresses and ports; `None` for a socket that has none of either kind.

@@ -23,7 +23,7 @@ const WAYS: [(&str, &str); 4] = [
 const MADE: usize = 4;
 
 /// The ways that this kernel has.
-fn offered() -> Result<Vec<&'static str>> {
+pub fn offered() -> Result<Vec<&'static str>> {
     let told = child::checked(&mut agent::command(&["doctor", "--json"])?, b"")?;
     let told: Value = serde_json::from_slice(&told).context("read the doctor's words")?;
     let rows = told.pointer("/rows").and_then(Value::as_array).context("no rows")?;

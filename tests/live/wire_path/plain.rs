@@ -21,7 +21,7 @@ use scopewatch_harness::{
 use serde_json::{Value, json};
 
 use super::lab::is_on;
-use crate::{EVENTS_TIMEOUT, clean};
+use crate::{EVENTS_TIMEOUT, clean, sights::offered};
 
 const PYTHON: &str = "/usr/bin/python3";
 const SCRIPT: &str = include_str!("service.py");
@@ -200,15 +200,23 @@ fn both_connections_of_a_proxy_that_ends_tls_are_told_once() -> Result<()> {
 fn a_connection_without_tls_from_before_the_agent_is_joined() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
+    for way in offered()? {
+        join(&testbed, way).with_context(|| format!("sockets are seen by {way}"))?;
+    }
+    Ok(())
+}
+
+fn join(testbed: &Testbed, way: &str) -> Result<()> {
     let (service, port) = Script::service()?;
     let mut client = Script::client(port)?;
-    client.ask(&testbed, "/api/before")?;
+    client.ask(testbed, "/api/before")?;
+    let configuration = format!("capture: {{sockets: {way}, plain_http: {{ports: [{port}]}}}}");
     let run = tempfile::tempdir()?;
-    let mut agent = Agent::run_configured(run.path(), &listing(port))?;
+    let mut agent = Agent::run_configured(run.path(), &configuration)?;
     for path in ["/api/after", "/api/later"] {
-        client.ask(&testbed, path)?;
+        client.ask(testbed, path)?;
     }
-    let client_port = client.ask(&testbed, "/api/last")?;
+    let client_port = client.ask(testbed, "/api/last")?;
     wait_for(&mut agent, port, 3)?;
     let stopped = agent.terminate()?;
     clean(&stopped)?;

@@ -31,8 +31,8 @@ pub const TESTS: &str = "/scopewatch/debug/deps/live";
 const PEERS: &str = "/scopewatch/peers";
 
 /// Programs that tests run.
-const PROGRAMS: [&str; 9] =
-    ["nginx", "curl", "openssl", "python3", "wrk", "setpriv", "ip", "sh", "sleep"];
+const PROGRAMS: [&str; 10] =
+    ["nginx", "curl", "openssl", "python3", "wrk", "setpriv", "ip", "sh", "grep", "sleep"];
 
 /// Files that these read beside their libraries; those that this system lacks are left out.
 const FILES: [&str; 7] = [

@@ -180,6 +180,23 @@ fn both_sides_of_a_nat_are_two_flows_with_the_same_bytes() {
 }
 
 #[test]
+fn equal_addresses_in_two_namespaces_are_two_flows_by_the_short_way_too() {
+    // A `ClientHello` of RFC 8446 §4.1.2, as far as it matters here.
+    let hello = [&[22, 3, 1, 0, 64, 1, 0, 0, 60, 3, 3][..], &[7; 58]].concat();
+    let more = [23, 3, 3, 0, 1, 0];
+    let mut rig = Rig::new();
+    let [here, there] = [1, 2].map(|netns| FlowKey { netns, ..client_to_server() });
+    let seen = rig.push(Segment { key: here, ..segment(101, &hello) }).unwrap();
+    assert_eq!(seen.protocol, Protocol::Tls);
+    let next = 101 + u32::try_from(hello.len()).unwrap();
+    assert_eq!(rig.table.pass(&Segment { key: there, ..segment(next, &more) }), None);
+    let passed = rig.table.pass(&Segment { key: here, ..segment(next, &more) }).unwrap();
+    assert_eq!((passed.flow, passed.offset), (seen.flow, u64::from(next - 101)));
+    let other = rig.push(Segment { key: there, ..segment(next, &more) }).unwrap();
+    assert_ne!(other.flow, seen.flow);
+}
+
+#[test]
 fn a_thousand_handshakes_at_once() {
     let mut rig = Rig::with(Limits { flows: 1000, held_bytes: 0 });
     for (flags, seq, payload) in [("S", 100, ""), (".", 101, REQUEST), ("F", 119, "")] {
