@@ -1,6 +1,6 @@
 //! Ring records and recordings, alone and through the whole agent behind them.
 
-use std::{collections::HashSet, io::Cursor};
+use std::{collections::HashSet, io::Cursor, sync::Arc};
 
 use scopewatch::{
     capture::{
@@ -12,7 +12,10 @@ use scopewatch::{
         wire::Wire,
     },
     clock::Timestamp,
-    event::{access::Origin, json, model},
+    event::{
+        access::{Author, Origin},
+        json, model,
+    },
     flow::table::{Limits, Table},
     identity::{Enricher, host::Host, process::Process},
     observation::{Observer, PrivacyOptions, SubjectMode},
@@ -65,7 +68,7 @@ impl Enricher for Nobody {
 struct Agent {
     table: Table,
     observer: Observer,
-    origin: Origin,
+    author: Author,
     named: HashSet<u32>,
     must_name: bool,
 }
@@ -75,30 +78,36 @@ const CONNECTIONS: usize = 16;
 
 impl Agent {
     fn new(must_name: bool) -> Self {
-        let key = FingerprintKey::new(Zeroizing::new([7; 32]));
+        let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
         let privacy = PrivacyOptions { subject: SubjectMode::Plain };
         let limits = Limits { connections: CONNECTIONS, idle_nanos: 1_000_000_000 };
         let host = model::Host { id: String::new(), name: String::new(), boot_id: String::new() };
         Self {
             table: Table::new(limits),
             observer: Observer::new(key, privacy),
-            origin: Origin::new(host),
+            author: Author::new(Origin::new(host)),
             named: HashSet::new(),
             must_name,
         }
     }
 
-    fn tell(&self, seen: &[scopewatch::flow::table::Seen]) {
+    fn tell(&mut self, seen: &[scopewatch::flow::table::Seen]) {
         for seen in seen {
             let observation = self.observer.observe(&seen.exchange, &seen.connection, seen.at);
-            let event = self.origin.access(1, &observation);
-            let line = json::line(&event).expect("an event is JSON");
+            let event = self.author.access(1, &observation);
+            let line = line(&event);
             assert!(!line.contains('\n'));
             // Times are written in milliseconds: what is read back is compared as it is written.
             let again = json::parse(&line).expect("a line is an event");
-            assert_eq!(json::line(&again).expect("an event is JSON"), line);
+            assert_eq!(self::line(&again), line);
         }
     }
+}
+
+fn line(event: &model::Event) -> String {
+    let mut line = Vec::new();
+    json::append(event, &mut line).expect("an event is JSON");
+    String::from_utf8(line).expect("JSON is UTF-8")
 }
 
 impl EventSink for Agent {
@@ -111,7 +120,7 @@ impl EventSink for Agent {
             _ => {}
         }
         let mut seen = Vec::new();
-        self.table.accept(event.to_owned(), &mut seen);
+        self.table.accept(event, &mut seen);
         assert!(self.table.len() <= CONNECTIONS);
         self.tell(&seen);
     }
@@ -131,7 +140,7 @@ pub fn live(input: &[u8]) {
         }
         let fixed = match RecordKind::try_from(kind as u8) {
             Ok(RecordKind::Data) => 56,
-            Ok(RecordKind::Segment) => 88,
+            Ok(RecordKind::Segment) => 96,
             Ok(RecordKind::Secret) => 160,
             Ok(RecordKind::Socket) => 112,
             Ok(_) => 40,

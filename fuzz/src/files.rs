@@ -7,6 +7,7 @@ use scopewatch::{
         code::Function,
         examine::examine,
         site::{Needs, best, first, site as proved},
+        source::Source,
         values::transfers,
     },
     config::{compiled, raw},
@@ -17,7 +18,7 @@ use crate::unhex;
 
 /// Any file: every place that would be probed lies in it.
 pub fn elf(input: &[u8]) {
-    let Ok(seen) = examine(input) else { return };
+    let Ok(seen) = examine(Source::Whole(input)) else { return };
     let within = |offset: u64| assert!(offset < input.len() as u64, "a probe outside of the file");
     if let Ok(plan) = &seen.call_path {
         plan.points().iter().for_each(|point| within(point.offset));

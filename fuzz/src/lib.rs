@@ -32,7 +32,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "record", run: capture::record, seeds: capture::record_seeds },
     Target { name: "live", run: capture::live, seeds: capture::live_seeds },
     Target { name: "recording", run: capture::recording, seeds: capture::recording_seeds },
-    Target { name: "packet", run: packets::packet, seeds: packets::packet_seeds },
     Target { name: "reassembly", run: packets::reassembly, seeds: random },
     Target { name: "flows", run: packets::flows, seeds: random },
     Target { name: "tls_record", run: tls::record, seeds: tls::record_seeds },

@@ -1,4 +1,4 @@
-//! IP packets, and segments in any order.
+//! Segments in any order.
 
 use std::collections::HashMap;
 
@@ -9,35 +9,11 @@ use scopewatch::{
         FlowId, Side, WireChunk,
         ledger::Ledger,
         reassembly::Reassembler,
-        segment::{Endpoint, Flags, FlowKey, Segment, parse},
+        segment::{Endpoint, Flags, FlowKey, Segment},
         table::{FlowTable, Limits},
     },
 };
 use scopewatch_harness::talks::Dice;
-
-/// What is read of a packet lies in it, and what is behind it does not matter.
-pub fn packet(input: &[u8]) {
-    let Ok(whole) = parse(input) else { return };
-    assert!(whole.payload.len() <= input.len() && whole.payload.len() <= whole.wire_len as usize);
-    for cut in 0..input.len() {
-        if let Ok(part) = parse(&input[..cut]) {
-            assert_eq!((part.key, part.seq, part.ack), (whole.key, whole.seq, whole.ack));
-            assert!(whole.payload.starts_with(part.payload));
-        }
-    }
-}
-
-pub fn packet_seeds() -> Vec<Vec<u8>> {
-    let tcp = crate::unhex("9c4001bb0000000100000002501801f6000000001603010005");
-    let v4 = crate::unhex("4500002d00004000400600007f0000017f000001");
-    let v6 = "60000000001906400000000000000000000000000000000100000000000000000000000000000001";
-    let hop = "60000000002100400000000000000000000000000000000100000000000000000000000000000001";
-    vec![
-        [v4, tcp.clone()].concat(),
-        [crate::unhex(v6), tcp.clone()].concat(),
-        [crate::unhex(hop), crate::unhex("0600010400000000"), tcp].concat(),
-    ]
-}
 
 /// The stream that is sent: a byte is told by its offset.
 fn byte_at(offset: u64) -> u8 {
@@ -65,7 +41,7 @@ pub fn reassembly(input: &[u8]) {
     let limit = dice.below(60_000);
     let (mut ledger, mut out) = (Ledger::new(limit), Vec::new());
     let mut reassembler = Reassembler::new(first, dice.below(2) == 0);
-    let key = FlowKey { source: endpoint(1), destination: endpoint(2) };
+    let key = FlowKey { source: endpoint(1), destination: endpoint(2), netns: 0 };
     let (mut base, mut now, mut position) = (0_u64, 0_u64, 0_u64);
     while !dice.is_exhausted() {
         let start = base.saturating_add(dice.below(6_000) as u64).saturating_sub(1_000);
@@ -123,7 +99,7 @@ pub fn flows(input: &[u8]) {
         if dice.below(2) == 0 {
             std::mem::swap(&mut source, &mut destination);
         }
-        let key = FlowKey { source, destination };
+        let key = FlowKey { source, destination, netns: 0 };
         let content: &[&[u8]] =
             &[b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"GET / HTTP/1.1\r\n", b"PROXY TCP4 "];
         let payload = match dice.below(6) {

@@ -1,5 +1,7 @@
 //! Credentials: whatever a request shows, no secret of it comes out.
 
+use std::sync::Arc;
+
 use scopewatch::{
     clock::Timestamp,
     http::{
@@ -7,13 +9,13 @@ use scopewatch::{
         path::{MAX_PATH, Target},
     },
     text::Cuts,
-    token::{credentials, fingerprint::FingerprintKey, shape::without_secrets},
+    token::{fingerprint::FingerprintKey, reader::Reader, shape::without_secrets},
 };
 use zeroize::Zeroizing;
 
 /// Lines of fields, and of request targets behind a slash.
 pub fn token(input: &[u8]) {
-    let key = FingerprintKey::new(Zeroizing::new([7; 32]));
+    let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
     let (mut fields, mut cuts) = (Fields::default(), Cuts::default());
     for line in input.split(|byte| *byte == b'\n') {
         match line.iter().position(|byte| *byte == b':') {
@@ -27,7 +29,7 @@ pub fn token(input: &[u8]) {
             assert_eq!(without_secrets(&shown), shown, "what is shown still holds secrets");
         }
     }
-    for credential in credentials(&fields, &key, &mut cuts) {
+    for credential in Reader::new(key).credentials(&fields, &mut cuts) {
         let _ = (credential.state(Timestamp(0)), credential.evidence(), credential.header());
         if let Some(claims) = credential.claims() {
             assert!(claims.scopes.len() <= scopewatch::token::jwt::MAX_SCOPES);

@@ -26,7 +26,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 
 /// Executions of each target in the smoke run, the stored inputs among them, and the seconds after
 /// which a slow target ends before.
-const SMOKE: [&str; 2] = ["-runs=3000", "-max_total_time=4"];
+const SMOKE: [&str; 3] = ["-runs=3000", "-max_total_time=4", "-seed=1"];
 
 /// Longest that a target runs before the next has its turn, in seconds.
 const TURN: u64 = 60;
