@@ -27,7 +27,7 @@ use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},
     capture::{
         CaptureEvent, EventSink, Skip,
-        live::{Live, boot_nanos},
+        live::Live,
         recorder::Recorder,
         replay::{End, Replay},
         wire::{self, Wire},
@@ -35,7 +35,7 @@ use crate::{
     config::compiled::Config,
     discover::watch::{Discoverer, Method},
     flow::table,
-    identity::procfs::Procfs,
+    identity::{boot::boot_nanos, procfs::Procfs},
     sandbox::broker::Handle,
 };
 

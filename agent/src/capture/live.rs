@@ -7,11 +7,10 @@
 //! worker, so that it happens while the process surely lives and every later stage, replay
 //! included, is handed the same answer.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use bytes::Bytes;
 use lru::LruCache;
-use nix::time::{ClockId, clock_gettime};
 use scopewatch_common::Capture;
 
 use crate::{
@@ -23,7 +22,11 @@ use crate::{
     },
     clock::Timestamp,
     discover::sockets,
-    identity::{Enricher, process::Process},
+    identity::{
+        Enricher,
+        boot::{boot_nanos, boot_to_wall},
+        process::Process,
+    },
     tls::secret::Origin,
     wire::segment::{Flags, FlowKey, Segment},
 };
@@ -90,10 +93,8 @@ impl<E: Enricher> Live<E> {
 
     /// Measures anew how far the wall clock is from the boot clock, by which the kernel stamps.
     pub fn refresh_clock(&mut self) {
-        if let Some((wall, boot)) =
-            now_nanos(ClockId::CLOCK_REALTIME).zip(now_nanos(ClockId::CLOCK_BOOTTIME))
-        {
-            self.boot_to_wall = wall.saturating_sub(boot);
+        if let Some(boot_to_wall) = boot_to_wall() {
+            self.boot_to_wall = boot_to_wall;
         }
     }
 
@@ -333,18 +334,6 @@ impl<E: Enricher> Live<E> {
         self.counts.malformed += 1;
         tracing::debug!(%error, "record skipped");
     }
-}
-
-/// Now, by the clock that the kernel half stamps records with.
-#[must_use]
-pub fn boot_nanos() -> Option<u64> {
-    now_nanos(ClockId::CLOCK_BOOTTIME)
-}
-
-/// Nanoseconds of one of the kernel's clocks.
-fn now_nanos(clock: ClockId) -> Option<u64> {
-    let duration: Duration = clock_gettime(clock).ok()?.into();
-    u64::try_from(duration.as_nanos()).ok()
 }
 
 #[cfg(test)]

@@ -110,25 +110,7 @@ impl CaptureEvent<&[u8]> {
     /// The event with its bytes copied, to outlive the ring's memory.
     #[must_use]
     pub fn to_owned(&self) -> CaptureEvent<Bytes> {
-        match self {
-            Self::Process(process) => CaptureEvent::Process(Arc::clone(process)),
-            &Self::Data { at, session, direction, offset, lost, bytes } => {
-                let bytes = Bytes::copy_from_slice(bytes);
-                CaptureEvent::Data { at, session, direction, offset, lost, bytes }
-            }
-            &Self::Skipped { at, session, direction, offset, bytes } => {
-                CaptureEvent::Skipped { at, session, direction, offset, bytes }
-            }
-            &Self::Socket { at, session, socket, peer } => {
-                CaptureEvent::Socket { at, session, socket, peer }
-            }
-            &Self::Close { at, session, direction } => {
-                CaptureEvent::Close { at, session, direction }
-            }
-            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
-            &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
-            &Self::Tick { at } => CaptureEvent::Tick { at },
-        }
+        self.with(|bytes| Bytes::copy_from_slice(bytes))
     }
 }
 
@@ -136,33 +118,33 @@ impl CaptureEvent<Bytes> {
     /// The event with its bytes borrowed, as sinks take it.
     #[must_use]
     pub fn borrow(&self) -> CaptureEvent<&[u8]> {
-        match self {
-            Self::Process(process) => CaptureEvent::Process(Arc::clone(process)),
-            Self::Data { at, session, direction, offset, lost, bytes } => CaptureEvent::Data {
-                at: *at,
-                session: *session,
-                direction: *direction,
-                offset: *offset,
-                lost: *lost,
-                bytes,
-            },
-            &Self::Skipped { at, session, direction, offset, bytes } => {
-                CaptureEvent::Skipped { at, session, direction, offset, bytes }
-            }
-            &Self::Socket { at, session, socket, peer } => {
-                CaptureEvent::Socket { at, session, socket, peer }
-            }
-            &Self::Close { at, session, direction } => {
-                CaptureEvent::Close { at, session, direction }
-            }
-            &Self::Plain { at, session } => CaptureEvent::Plain { at, session },
-            &Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
-            &Self::Tick { at } => CaptureEvent::Tick { at },
-        }
+        self.with(AsRef::as_ref)
     }
 }
 
 impl<B> CaptureEvent<B> {
+    /// The event with its bytes held in another way.
+    fn with<'a, C>(&'a self, hold: impl FnOnce(&'a B) -> C) -> CaptureEvent<C> {
+        match *self {
+            Self::Process(ref process) => CaptureEvent::Process(Arc::clone(process)),
+            Self::Data { at, session, direction, offset, lost, ref bytes } => {
+                CaptureEvent::Data { at, session, direction, offset, lost, bytes: hold(bytes) }
+            }
+            Self::Skipped { at, session, direction, offset, bytes } => {
+                CaptureEvent::Skipped { at, session, direction, offset, bytes }
+            }
+            Self::Socket { at, session, socket, peer } => {
+                CaptureEvent::Socket { at, session, socket, peer }
+            }
+            Self::Close { at, session, direction } => {
+                CaptureEvent::Close { at, session, direction }
+            }
+            Self::Plain { at, session } => CaptureEvent::Plain { at, session },
+            Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
+            Self::Tick { at } => CaptureEvent::Tick { at },
+        }
+    }
+
     /// The session that the event is about; `None` where it concerns every worker.
     #[must_use]
     pub const fn session(&self) -> Option<SessionKey> {

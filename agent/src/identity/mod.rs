@@ -2,6 +2,7 @@
 //!
 //! In: a process id. Out: a [`process::Process`], by way of an [`Enricher`].
 
+pub mod boot;
 pub mod cgroup;
 pub mod host;
 pub mod process;

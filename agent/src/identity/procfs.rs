@@ -6,14 +6,11 @@ use std::{
     path::Path,
 };
 
-use nix::{
-    time::{ClockId, clock_gettime},
-    unistd::{SysconfVar, sysconf},
-};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
-    identity::{Enricher, cgroup, process::Process},
+    identity::{Enricher, boot::boot_to_wall, cgroup, process::Process},
 };
 
 /// Longest file that is read here; the kernel writes far less.
@@ -30,13 +27,7 @@ impl Procfs {
     #[must_use]
     pub fn new() -> Self {
         let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-        let nanos = |clock| {
-            clock_gettime(clock)
-                .ok()
-                .and_then(|time| u64::try_from(std::time::Duration::from(time).as_nanos()).ok())
-                .unwrap_or(0)
-        };
-        let boot = nanos(ClockId::CLOCK_REALTIME).saturating_sub(nanos(ClockId::CLOCK_BOOTTIME));
+        let boot = boot_to_wall().unwrap_or(0);
         Self { ticks_per_second: u64::try_from(ticks).unwrap_or(100).max(1), boot: Timestamp(boot) }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Seen, Session, check,
     corpus::{CBC, KEY_UPDATE, SIMPLE},
-    derivation, hit,
+    derivation, end, hit,
     pairs::{Ends, suite},
     play, session, show, unhex,
 };
@@ -58,9 +58,7 @@ pub(super) fn play_without(
         connection.resolve(&pool);
         seen.drain(&mut connection);
     }
-    for direction in [Direction::Inbound, Direction::Outbound] {
-        connection.end(direction, Timestamp(2));
-    }
+    end(&mut connection);
     seen.drain(&mut connection);
     (connection, seen)
 }

@@ -62,6 +62,13 @@ impl Seen {
     }
 }
 
+/// Ends both directions.
+fn end(connection: &mut Connection) {
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        connection.end(direction, Timestamp(2));
+    }
+}
+
 /// Feeds a session whose secrets are in the pool from the start.
 fn play(session: &Session) -> (Connection, Seen) {
     let mut pool = SecretPool::new();
@@ -72,9 +79,7 @@ fn play(session: &Session) -> (Connection, Seen) {
         connection.resolve(&pool);
         seen.drain(&mut connection);
     }
-    for direction in [Direction::Inbound, Direction::Outbound] {
-        connection.end(direction, Timestamp(2));
-    }
+    end(&mut connection);
     seen.drain(&mut connection);
     (connection, seen)
 }

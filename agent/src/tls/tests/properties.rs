@@ -17,7 +17,7 @@ use super::{
         CBC, CLIENT_AUTHENTICATION, EARLY_DATA, EARLY_DATA_REFUSED, EARLY_DATA_RETRY, KEY_UPDATE,
         RENEGOTIATION, RETRY, SIMPLE,
     },
-    hit,
+    end, hit,
     loss::body,
     pairs::{CLIENT, Ends, suites},
     session, show,
@@ -157,12 +157,6 @@ fn decoy(of: &SecretHit, byte: u8) -> SecretHit {
             Shown::Master { master: lie(&master), client_random, server_random }
         }
     })
-}
-
-fn end(connection: &mut Connection) {
-    for direction in [Direction::Outbound, Direction::Inbound] {
-        connection.end(direction, Timestamp(1));
-    }
 }
 
 proptest! {
