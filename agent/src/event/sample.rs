@@ -79,7 +79,7 @@ pub(crate) fn connection(role: Role) -> Connection {
     let socket = Socket { cookie: 1, local, remote, netns: 0 };
     let process = Arc::new(process);
     let transport = Transport::Tls;
-    Connection { id: 0xc0de, process, socket: Some(socket), peer: None, transport }
+    Connection { id: 0xc0de, process, socket: Some(socket), peer: None, transport, handshake: None }
 }
 
 pub(crate) fn observe(

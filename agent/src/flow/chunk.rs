@@ -78,13 +78,46 @@ pub struct Connection {
     pub peer: Option<Arc<Process>>,
     /// What carried its bytes.
     pub transport: Transport,
+    /// What its TLS handshake told; `None` if it was not seen.
+    pub handshake: Option<Arc<Handshake>>,
+}
+
+/// What a TLS handshake told, as far as it was seen. Names are the peers' words.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Handshake {
+    /// Host name asked for, in lower case (RFC 6066 §3).
+    pub server_name: Option<String>,
+    /// Application protocol that the server chose (RFC 7301).
+    pub alpn: Option<String>,
+    /// Protocol version: `1.2` or `1.3`.
+    pub version: Option<String>,
+    /// Cipher suite, by IANA's name.
+    pub suite: Option<String>,
+    /// JA4 fingerprint of the client's hello.
+    pub ja4: Option<String>,
+    /// Whether an earlier session is resumed: certificates are not shown again then.
+    pub resumed: bool,
+    /// The certificate that the client proved to hold, in this handshake.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A client's certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClientCertificate {
+    /// SHA-256 over its DER: the `x5t#S256` of RFC 8705 §3.1 before its encoding.
+    pub thumbprint: [u8; 32],
+    /// Subject, as RFC 4514 writes it; empty if it cannot be read.
+    pub subject: String,
+    /// Issuer, likewise.
+    pub issuer: String,
 }
 
 impl Connection {
     /// A connection called `id`, of which nothing but its process is known.
     #[must_use]
     pub const fn new(id: u64, process: Arc<Process>) -> Self {
-        Self { id, process, socket: None, peer: None, transport: Transport::Tls }
+        let transport = Transport::Tls;
+        Self { id, process, socket: None, peer: None, transport, handshake: None }
     }
 }
 

@@ -4,10 +4,13 @@
 //! Token bytes are borrowed from the request's fields and end here. Claims are decoded, not verified: they are what
 //! the bearer asserts. Nothing in here reads a clock or a file, and no input makes it panic.
 
+pub mod examination;
 pub mod extract;
 pub mod fingerprint;
+pub mod issuer;
 pub mod jwt;
 pub mod opaque;
+pub mod profile;
 pub mod reader;
 pub mod secret;
 pub mod shape;
@@ -111,6 +114,13 @@ named_enum! {
         Introspected = "introspected",
         /// Its signature fits a configured key
         Verified = "verified",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`named_enum` derives for all enums alike")]
+impl Default for Evidence {
+    fn default() -> Self {
+        Self::Unknown
     }
 }
 
