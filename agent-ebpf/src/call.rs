@@ -13,7 +13,10 @@ use scopewatch_common::{Counter, Session, Way};
 
 use crate::{
     emit,
-    maps::{CALLS, Call, CallKey, IN_CALL, Length, SESSIONS, SessionKey, SessionState, count},
+    maps::{
+        CALLS, Call, CallKey, IN_CALL, Length, SESSIONS, SessionKey, SessionState, count, put_mark,
+        take_mark,
+    },
 };
 
 /// Bytes that `ret` takes off the stack: at a return probe the stack pointer stands this much
@@ -41,7 +44,7 @@ pub fn enter(ctx: &ProbeContext, way: Way, length: Length, length_pointer: u64) 
     let call =
         Call { object, buffer, length_pointer, entered_ns, outer, way, length, _pad: [0; 6] };
     if CALLS.insert(CallKey { pid_tgid, stack }, call, 0).is_err()
-        || IN_CALL.insert(pid_tgid, stack, 0).is_err()
+        || !put_mark(&IN_CALL, pid_tgid, stack)
     {
         count(Counter::CallTableFull, 1);
     }
@@ -62,9 +65,9 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
     };
     let _ = CALLS.remove(key);
     if call.outer == 0 {
-        let _ = IN_CALL.remove(pid_tgid);
+        take_mark(&IN_CALL, pid_tgid);
     } else {
-        let _ = IN_CALL.insert(pid_tgid, call.outer, 0);
+        put_mark(&IN_CALL, pid_tgid, call.outer);
     }
 
     let moved = moved_bytes(&call, ctx.ret());

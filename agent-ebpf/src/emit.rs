@@ -15,7 +15,7 @@ use scopewatch_common::{
     RecordKind, SIZE_CLASSES, Session, Way,
 };
 
-use crate::maps::{EVENTS, count, count_two};
+use crate::maps::{EVENTS, count, count_two, reader_waits};
 
 /// What a call moved, and where it is in the process's memory.
 pub struct Plaintext {
@@ -177,9 +177,18 @@ pub fn control<T: 'static>(record: T, flags: u64) -> bool {
     true
 }
 
+/// Wake the reader, if it waits for that: to wake who runs costs an interrupt.
+#[inline(always)]
+pub fn wakeup() -> u64 {
+    if reader_waits() { BPF_RB_FORCE_WAKEUP as u64 } else { BPF_RB_NO_WAKEUP as u64 }
+}
+
 /// Wake the reader once a quarter of the ring is taken; until then it polls by itself.
 #[inline(always)]
 pub fn wakeup_on_backlog() -> u64 {
+    if !reader_waits() {
+        return BPF_RB_NO_WAKEUP as u64;
+    }
     let taken = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
     let size = EVENTS.query(BPF_RB_RING_SIZE as u64);
     if taken > size / 4 { BPF_RB_FORCE_WAKEUP as u64 } else { BPF_RB_NO_WAKEUP as u64 }

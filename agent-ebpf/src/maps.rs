@@ -1,6 +1,8 @@
 //! All state of the kernel half. Tables keyed by what processes do are least-recently-used: a full
 //! one evicts what is stale instead of refusing what is new.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     Global,
     macros::map,
@@ -56,7 +58,8 @@ pub struct Call {
 #[map]
 pub static CALLS: LruHashMap<CallKey, Call> = LruHashMap::with_max_entries(32 * 1024, 0);
 
-/// Stack pointer of the innermost TLS call that a thread is inside of.
+/// Stack pointer of the innermost TLS call that a thread is inside of. Changed by [`put_mark`] and
+/// [`take_mark`] alone.
 #[map]
 pub static IN_CALL: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
 
@@ -87,9 +90,70 @@ pub static SESSIONS: LruHashMap<SessionKey, SessionState> =
     LruHashMap::with_max_entries(64 * 1024, 0);
 
 /// Threads that derived a TLS secret and have not used a socket since: the next one that they use
-/// is an end of that connection.
+/// is an end of that connection. Changed by [`put_mark`] and [`take_mark`] alone.
 #[map]
 pub static KEYED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
+
+/// Slots that threads are spread over by their ids; a power of two.
+const SLOTS: u32 = 4096;
+
+/// For each slot, how many entries [`IN_CALL`] and [`KEYED`] have for its threads, or more: what is
+/// evicted there stays counted here. Reading it costs a tenth of a lookup in those, and nearly all
+/// that threads do with sockets is of no interest.
+#[map]
+static MARKED: Array<u64> = Array::with_max_entries(SLOTS, 0);
+
+/// Whether a thread may have an entry in [`IN_CALL`] or [`KEYED`]; if not, it has none.
+#[inline(always)]
+pub fn is_marked(pid_tgid: u64) -> bool {
+    // SAFETY: the verifier checked the pointer, and an array's slots outlive the program.
+    MARKED.get_ptr(slot(pid_tgid)).is_some_and(|marks| unsafe { marks.read_volatile() } != 0)
+}
+
+/// Sets the current thread's entry in a table of marked threads; whether there was room.
+#[inline(always)]
+pub fn put_mark(table: &LruHashMap<u64, u64>, pid_tgid: u64, value: u64) -> bool {
+    let is_new = table.get_ptr(pid_tgid).is_none();
+    let is_put = table.insert(pid_tgid, value, 0).is_ok();
+    if is_new && is_put {
+        add_marks(pid_tgid, 1);
+    }
+    is_put
+}
+
+/// Removes the current thread's entry from a table of marked threads.
+#[inline(always)]
+pub fn take_mark(table: &LruHashMap<u64, u64>, pid_tgid: u64) {
+    if table.remove(pid_tgid).is_ok() {
+        add_marks(pid_tgid, -1);
+    }
+}
+
+#[inline(always)]
+const fn slot(pid_tgid: u64) -> u32 {
+    pid_tgid as u32 & (SLOTS - 1)
+}
+
+/// Adds to a slot's count. Written out, as only the oldest of the atomic instructions is known to
+/// every kernel.
+#[inline(always)]
+fn add_marks(pid_tgid: u64, by: i64) {
+    if let Some(marks) = MARKED.get_ptr_mut(slot(pid_tgid)) {
+        // SAFETY: the verifier checked the pointer, and an array's slots outlive the program.
+        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) marks, in(reg) by) };
+    }
+}
+
+/// 1 while the reader waits to be woken, as the agent says; 0 while it comes by itself.
+#[map]
+static READER_WAITS: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether the reader waits to be woken.
+#[inline(always)]
+pub fn reader_waits() -> bool {
+    // SAFETY: as in `is_marked`.
+    READER_WAITS.get_ptr(0).is_some_and(|waits| unsafe { waits.read_volatile() } != 0)
+}
 
 /// Names one context of key derivation of one process (`EVP_PKEY_CTX *` of OpenSSL 1.1.1).
 #[repr(C)]

@@ -2,7 +2,6 @@
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
         bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str,
@@ -14,7 +13,7 @@ use scopewatch_common::{Counter, ExecRecord, PATH_LEN, RecordKind};
 
 use crate::{
     emit,
-    maps::{EVENTS, IN_CALL, count},
+    maps::{EVENTS, IN_CALL, KEYED, count, is_marked, take_mark},
 };
 
 /// Offset of `filename` within `struct linux_binprm`, set by the agent from the kernel's BTF.
@@ -52,7 +51,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         }
     }
     // Wakes the reader: libraries that only this process maps must be probed before it uses them.
-    slot.submit(BPF_RB_FORCE_WAKEUP as u64);
+    slot.submit(emit::wakeup());
     0
 }
 
@@ -60,7 +59,10 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let _ = IN_CALL.remove(pid_tgid);
+    if is_marked(pid_tgid) {
+        take_mark(&IN_CALL, pid_tgid);
+        take_mark(&KEYED, pid_tgid);
+    }
     if pid_tgid >> 32 == pid_tgid & 0xffff_ffff {
         emit::exit();
     }

@@ -17,7 +17,7 @@ use scopewatch_common::{Counter, MAX_SECRET, RecordKind, SecretRecord};
 
 use crate::{
     emit::{bounded, header},
-    maps::{EVENTS, KEYED, count},
+    maps::{EVENTS, KEYED, count, put_mark},
 };
 
 /// The first eight bytes of a zero-padded name.
@@ -67,7 +67,7 @@ pub fn end(mut slot: RingBufEntry<SecretRecord>, wanted: bool) {
     if wanted {
         count(Counter::SecretRecords, 1);
         slot.submit(BPF_RB_NO_WAKEUP as u64);
-        let _ = KEYED.insert(bpf_get_current_pid_tgid(), 1, 0);
+        put_mark(&KEYED, bpf_get_current_pid_tgid(), 1);
     } else {
         // SAFETY: ring memory, as long as the record.
         unsafe { slot.as_mut_ptr().write_bytes(0, 1) };

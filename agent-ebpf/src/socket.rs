@@ -2,11 +2,11 @@
 //! inside a call on that session, or right after it derived a secret. And whose the sockets of
 //! listed ports are.
 //!
-//! Most socket traffic of a host is neither: two lookups miss, and that is all it costs.
+//! Most socket traffic of a host is neither: one count is read, and that is all it costs.
 
 use aya_ebpf::{
     EbpfContext, Global,
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
         bpf_probe_read_kernel,
@@ -18,8 +18,11 @@ use scopewatch_common::{Counter, RecordKind, Session, SocketRecord};
 
 use crate::{
     call::session,
-    emit::header,
-    maps::{CALLS, CallKey, EVENTS, IN_CALL, KEYED, OWNED, captures_plain, count, is_plain_port},
+    emit::{header, wakeup},
+    maps::{
+        CALLS, CallKey, EVENTS, IN_CALL, KEYED, OWNED, captures_plain, count, is_marked,
+        is_plain_port, take_mark,
+    },
 };
 
 const AF_INET: u16 = 2;
@@ -70,14 +73,16 @@ pub enum Pointer {
 /// on a session, or has just derived a secret, or the port may be a listed one.
 #[inline(always)]
 pub fn is_of_interest() -> bool {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    captures_plain() || KEYED.get_ptr(pid_tgid).is_some() || IN_CALL.get_ptr(pid_tgid).is_some()
+    captures_plain() || is_marked(bpf_get_current_pid_tgid())
 }
 
 /// Binds the session that the thread is inside of to the socket that it uses, once; and tells
 /// whose the socket is if the thread has just derived a secret, or if its port is listed.
 #[inline(always)]
 pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
+    if !is_of_interest() {
+        return 0;
+    }
     let pid_tgid = bpf_get_current_pid_tgid();
     let keyed = KEYED.get_ptr(pid_tgid).is_some();
     let listed = captures_plain() && is_listed(sock);
@@ -102,7 +107,7 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
         // What is not told now, for want of room or of a cookie, is told when the socket is used next.
         let cookie = cookie_of(sock, pointer).unwrap_or(0);
         let session = Session { object, generation };
-        if cookie == 0 || !tell(sock, cookie, pid_tgid, session, BPF_RB_FORCE_WAKEUP as u64) {
+        if cookie == 0 || !tell(sock, cookie, pid_tgid, session, wakeup()) {
             return 0;
         }
         debug!(ctx, "session on socket {}", cookie);
@@ -125,12 +130,12 @@ fn introduce(sock: *mut u8, cookie: u64, pid_tgid: u64, keyed: bool, listed: boo
     }
     let nobody = Session { object: 0, generation: 0 };
     // A connection of a listed port waits for its answer anyway, before it is told of.
-    let flags = if keyed { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    if !tell(sock, cookie, pid_tgid, nobody, flags as u64) {
+    let flags = if keyed { wakeup() } else { BPF_RB_NO_WAKEUP as u64 };
+    if !tell(sock, cookie, pid_tgid, nobody, flags) {
         return;
     }
     if keyed {
-        let _ = KEYED.remove(pid_tgid);
+        take_mark(&KEYED, pid_tgid);
     }
     if listed && cookie != 0 {
         let _ = OWNED.insert(cookie, (pid_tgid >> 32) as u32, 0);

@@ -5,7 +5,7 @@
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray},
     programs::UProbe,
 };
 use aya_log::EbpfLogger;
@@ -110,13 +110,12 @@ impl Kernel {
         let packets = socket::attach(&mut ebpf);
         let decisions = Decisions::of(&mut ebpf)?;
 
-        let ring = ebpf.take_map("EVENTS").ok_or(BpfError::Missing("map EVENTS"))?;
-        let ring = RingBuf::try_from(ring).map_err(|error| map_error("EVENTS", error))?;
+        let ring = Ring::of(&mut ebpf)?;
         let counters = ebpf.take_map("COUNTERS").ok_or(BpfError::Missing("map COUNTERS"))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| map_error("COUNTERS", error))?;
         let kernel = Self { ebpf, btf, counters, logger, missing, sockets, packets };
-        Ok((kernel, Channels { ring: Ring::new(ring), decisions }))
+        Ok((kernel, Channels { ring, decisions }))
     }
 
     /// Totals over all CPUs, in the order of [`Counter::ALL`].
@@ -187,7 +186,7 @@ pub(in crate::bpf) fn program_error(
     BpfError::Program { program, source: Box::new(source) }
 }
 
-fn map_error(map: &'static str, source: aya::maps::MapError) -> BpfError {
+pub(in crate::bpf) fn map_error(map: &'static str, source: aya::maps::MapError) -> BpfError {
     BpfError::Map { map, source: Box::new(source) }
 }
 

@@ -67,12 +67,28 @@ fn extension_hash(mut extensions: Vec<u16>, signature_algorithms: &[u16]) -> Str
 }
 
 fn joined(numbers: &[u16]) -> String {
-    numbers.iter().map(|number| format!("{number:04x}")).collect::<Vec<_>>().join(",")
+    let mut text = String::with_capacity(numbers.len() * 5);
+    for (index, number) in numbers.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push_hex(&number.to_be_bytes(), &mut text);
+    }
+    text
 }
 
 fn short_hash(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(EMPTY.len());
+    push_hex(hash.as_ref().get(..EMPTY.len() / 2).unwrap_or_default(), &mut text);
+    text
+}
+
+/// Appends bytes in hexadecimal. By hand, as each connection takes a hundred of them.
+fn push_hex(bytes: &[u8], text: &mut String) {
+    for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]) {
+        text.extend(char::from_digit(nibble.into(), 16));
+    }
 }
 
 fn without_grease(numbers: &[u16]) -> Vec<u16> {
