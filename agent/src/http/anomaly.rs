@@ -19,7 +19,7 @@ named_enum! {
         /// the rest of the body for the next message (RFC 9112 §11.2).
         TeCl = "te_cl",
         /// `Transfer-Encoding` that some will not recognise: `chunked` more than once, misspelt,
-        /// or in a malformed line (RFC 9112 §6.1, §7).
+        /// beside a lone comma, or in a malformed line (RFC 9112 §6.1, §7).
         TeTe = "te_te",
         /// The last transfer coding is not `chunked` (RFC 9112 §6.3).
         TeNotFinal = "te_not_final",
@@ -122,8 +122,7 @@ impl Anomaly {
     pub const fn grade(self) -> Grade {
         match self {
             Self::ChunkExtension => Grade::Rare,
-            Self::TeIdentity
-            | Self::DuplicateContentLength
+            Self::DuplicateContentLength
             | Self::BareLf
             | Self::ObsFold
             | Self::MissingHost
@@ -137,6 +136,7 @@ impl Anomaly {
             | Self::TeCl
             | Self::TeTe
             | Self::TeNotFinal
+            | Self::TeIdentity
             | Self::TeInHttp10
             | Self::ConflictingContentLength
             | Self::BadContentLength

@@ -112,6 +112,8 @@ struct Transfer {
     chunked: u32,
     has_identity: bool,
     has_unknown: bool,
+    /// An empty element: to be passed over (RFC 9110 §5.6.1), and by many taken for a coding.
+    has_empty: bool,
     last: Last,
 }
 
@@ -126,10 +128,11 @@ enum Last {
 impl Transfer {
     fn add(&mut self, value: &[u8]) {
         self.is_present = true;
-        let elements = value.split(|byte| *byte == b',').map(trim_blanks);
-        for element in elements.filter(|element| !element.is_empty()) {
+        for element in value.split(|byte| *byte == b',').map(trim_blanks) {
             let is = |coding: &[u8]| element.eq_ignore_ascii_case(coding);
-            if is(b"identity") {
+            if element.is_empty() {
+                self.has_empty = true;
+            } else if is(b"identity") {
                 self.has_identity = true;
             } else if is(b"chunked") {
                 self.chunked = self.chunked.saturating_add(1);
@@ -148,8 +151,7 @@ impl Transfer {
         if !self.is_present {
             return;
         }
-        let is_empty = self.last == Last::None && !self.has_identity;
-        let is_obscured = self.chunked > 1 || self.has_unknown || is_empty;
+        let is_obscured = self.chunked > 1 || self.has_unknown || self.has_empty;
         anomalies.add_if(is_obscured, Anomaly::TeTe);
         anomalies.add_if(self.has_identity, Anomaly::TeIdentity);
         anomalies.add_if(self.last == Last::Other, Anomaly::TeNotFinal);

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::head::{Kind, is_line_end, is_token};
 use crate::http::{
     anomaly::{Anomaly, AnomalySet},
+    length::trim_blanks,
     message::Fields,
 };
 
@@ -49,8 +50,8 @@ fn check_name(line: &[u8], found: &mut AnomalySet) {
         return;
     };
     let name = line.get(..colon).unwrap_or_default();
-    let trimmed = name.trim_ascii();
-    found.add_if(name.trim_ascii_end().len() < name.len(), Anomaly::SpaceBeforeColon);
+    let trimmed = trim_blanks(name);
+    found.add_if(matches!(name.last(), Some(b' ' | b'\t')), Anomaly::SpaceBeforeColon);
     let is_name = !trimmed.is_empty() && trimmed.iter().all(|byte| is_token(*byte));
     found.add_if(!is_name, Anomaly::BadFieldLine);
 }
@@ -103,7 +104,7 @@ pub(super) fn repaired(head: &[u8]) -> Zeroizing<Vec<u8>> {
         let name = parts.next().unwrap_or_default();
         let value = parts.next();
         let is_field = number > 0 && !is_fold && value.is_some();
-        let name = if is_field { name.trim_ascii_end() } else { name };
+        let name = if is_field { without_blanks_behind(name) } else { name };
         extend_without_cr(&mut copy, name);
         if let Some(value) = value {
             copy.push(b':');
@@ -112,6 +113,12 @@ pub(super) fn repaired(head: &[u8]) -> Zeroizing<Vec<u8>> {
         copy.extend_from_slice(line_end);
     }
     copy
+}
+
+/// Blanks only: what has another character before its colon is no field for strict recipients.
+fn without_blanks_behind(name: &[u8]) -> &[u8] {
+    let blanks = name.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    name.get(..name.len().saturating_sub(blanks)).unwrap_or(name)
 }
 
 fn split_line_end(line: &[u8]) -> (&[u8], &[u8]) {

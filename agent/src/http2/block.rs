@@ -36,7 +36,7 @@ pub struct Block {
     /// Length of the block in octets.
     pub octets: usize,
     conduct: Conduct,
-    cookie: Zeroizing<Vec<u8>>,
+    cookie: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// One of the two messages of an exchange, and the end that sends it.
@@ -54,8 +54,8 @@ impl Block {
         let mut block = Self { octets: octets.len(), ..Self::default() };
         let outcome = decoder.decode(octets, &mut |field| block.add(field));
         block.is_incomplete |= outcome.is_err();
-        if !block.cookie.is_empty() {
-            block.fields.push(b"cookie", &block.cookie);
+        if let Some(cookie) = &block.cookie {
+            block.fields.push(b"cookie", cookie);
         }
         (block, outcome)
     }
@@ -70,6 +70,13 @@ impl Block {
     #[must_use]
     pub fn anomalies(&self) -> AnomalySet {
         self.conduct.anomalies(self.heads, !self.is_incomplete)
+    }
+
+    /// Whether it has pseudo-header fields of both messages (RFC 9113 §8.3 forbids it): then only
+    /// the way in which it goes tells which one it heads.
+    #[must_use]
+    pub const fn is_mixed(&self) -> bool {
+        self.conduct.is_mixed()
     }
 
     /// Length of the body that it declares.
@@ -89,15 +96,21 @@ impl Block {
         }
         self.conduct.add(name, value);
         if name == b"cookie" {
-            if !self.cookie.is_empty() {
-                self.cookie.extend_from_slice(b"; ");
-            }
-            self.cookie.extend_from_slice(value);
+            self.add_cookie(value);
         } else if name == b"host" {
             self.add_host(value);
         } else {
             self.fields.push(name, value);
         }
+    }
+
+    fn add_cookie(&mut self, crumb: &[u8]) {
+        let Some(cookie) = &mut self.cookie else {
+            self.cookie = Some(Zeroizing::new(crumb.to_vec()));
+            return;
+        };
+        cookie.extend_from_slice(b"; ");
+        cookie.extend_from_slice(crumb);
     }
 
     fn add_host(&mut self, value: &[u8]) {

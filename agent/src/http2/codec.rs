@@ -360,6 +360,11 @@ impl Connection {
         if open.is_promise || open.stream.is_multiple_of(2) {
             return;
         }
+        if block.is_mixed()
+            && let Some(side) = self.side(direction)
+        {
+            block.heads = Some(side);
+        }
         if let Some(heads) = block.heads {
             self.learn(direction, heads);
             if self.side(direction) != Some(heads) {

@@ -95,11 +95,15 @@ impl Conduct {
         };
         let is_missing = is_whole && demanded & !self.pseudo != 0;
         anomalies.add_if(is_missing, Anomaly::PseudoMissing);
-        let is_mixed = self.pseudo & STATUS != 0 && self.pseudo & OF_REQUESTS != 0;
-        anomalies.add_if(is_mixed, Anomaly::PseudoUnknown);
+        anomalies.add_if(self.is_mixed(), Anomaly::PseudoUnknown);
         anomalies.add_if(self.is_host_other, Anomaly::AuthorityHostMismatch);
         self.length.judge(&mut anomalies);
         anomalies
+    }
+
+    /// Whether there are pseudo-header fields of requests and of responses.
+    pub const fn is_mixed(&self) -> bool {
+        self.pseudo & STATUS != 0 && self.pseudo & OF_REQUESTS != 0
     }
 
     /// Length of the body that the block declares.

@@ -36,6 +36,8 @@ fn rfc9112_6_1_obscured_transfer_codings_are_named() {
     check_post(b"Transfer-Encoding: chunked, chunked\r\n\r\n", BODY, "te_te");
     check_post(b"Transfer-Encoding: xchunked\r\nTransfer-Encoding: chunked\r\n\r\n", BODY, "te_te");
     check_post(b"Transfer-Encoding : chunked\r\n\r\n", BODY, "te_te, space_before_colon");
+    check_post(b"Transfer-Encoding: chunked,\r\n\r\n", BODY, "te_te");
+    check_post(b"Transfer-Encoding: ,chunked\r\n\r\n", BODY, "te_te");
     check_post(b"Transfer-Encoding:\r\n chunked\r\n\r\n", BODY, "te_te, obs_fold");
     check_post(b"Transfer-Encoding:\r\nContent-Length: 1\r\n\r\n", b"a", "te_te");
     check_post(b"Transfer-Encoding: identity\r\nContent-Length: 1\r\n\r\n", b"a", "te_identity");
@@ -61,6 +63,7 @@ fn rfc9112_2_2_and_5_lines_that_are_odd_are_named() {
         (b"X: a\r\n\tb\r\nContent-Length: 1\r\n\r\n", "obs_fold"),
         (b"X: a\rb\r\nContent-Length: 1\r\n\r\n", "bare_cr"),
         (b"no field\r\nContent-Length: 1\r\n\r\n", "bad_field_line"),
+        (b"X\x0c: a\r\nContent-Length: 1\r\n\r\n", "bad_field_line, ctl_in_field"),
         (b": nameless\r\nContent-Length: 1\r\n\r\n", "bad_field_line"),
         (b"X: a\x0bb\r\nContent-Length: 1\r\n\r\n", "ctl_in_field"),
         (b"Content-Length: 1, 1\r\n\r\n", "duplicate_content_length"),

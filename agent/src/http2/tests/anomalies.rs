@@ -74,6 +74,16 @@ fn rfc9113_8_3_pseudo_header_fields_out_of_place_are_named() {
     check_head(&[(":method", "OPTIONS"), (":scheme", "https"), (":path", "*")], "OPTIONS *", "");
 }
 
+/// Whoever adds a field of the other message does not hide its own.
+#[test]
+fn rfc9113_8_3_pseudo_header_fields_of_the_other_message_are_named() {
+    let ask = [&PSEUDO[..], &[(":status", "204")]].concat();
+    check_head(&ask, "POST /", " pseudo_unknown");
+    let tell = [(":status", "404"), (":path", "/x"), ("server", "s")];
+    let script = [(CLIENT, get(1, "/")), (SERVER, headers(1, END_STREAM, &tell))];
+    check(&script, &["0: GET / +0 -> 404 +0 resp:pseudo_unknown"]);
+}
+
 #[test]
 fn rfc9113_8_3_1_another_host_is_named() {
     check_fields(&[("host", "b")], 1, " authority_host_mismatch");
