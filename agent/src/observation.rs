@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{ClientCertificate, Connection, Handshake, Socket, Transport},
+    flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Socket, Transport},
     http::{
         anomaly::Anomalies,
         message::{Exchange, Fields, Note, Request, Response, Role, Version},
@@ -93,8 +93,12 @@ pub struct Observation {
     pub observed_at: Timestamp,
     /// The process that held the observed end.
     pub process: Arc<Process>,
+    /// How it is known that it did.
+    pub attribution: Attribution,
     /// The process at the other end, where that is known.
     pub peer: Option<Arc<Process>>,
+    /// How it is known that it is; there if `peer` is.
+    pub peer_attribution: Option<Attribution>,
     /// Stable name of the connection within this boot.
     pub connection: u64,
     /// Addresses, seen from the process.
@@ -220,7 +224,9 @@ impl Observer {
             time: begun.or(answered_from).unwrap_or(observed_at),
             observed_at,
             process: Arc::clone(&connection.process),
+            attribution: connection.attribution,
             peer: connection.peer.clone(),
+            peer_attribution: connection.peer_attribution,
             connection: connection.id,
             socket: connection.socket,
             transport: connection.transport,

@@ -12,7 +12,7 @@ use crate::{
             Token, Trace,
         },
     },
-    flow::chunk::Transport,
+    flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role},
     token::{
         Evidence, Format, Kind, TokenState,
@@ -48,6 +48,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.outcome", Outcome::MEANINGS),
     ("observation.role", Role::MEANINGS),
     ("observation.transport", Transport::MEANINGS),
+    ("observation.attribution", Attribution::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
     ("http.anomaly", Anomaly::MEANINGS),
     ("credential.location", Location::MEANINGS),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::{
     clock::Timestamp,
     event::{group::group, handshake::Tls, shared::Shared},
-    flow::chunk::Transport,
+    flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role},
     names::named_enum,
     token::{
@@ -245,6 +245,10 @@ group! {
         optional {
             /// What carried the connection's bytes.
             transport: Transport ["one of", ""],
+            /// How it is known that `process` held its end.
+            attribution: Attribution ["one of", ""],
+            /// How it is known that `peer` held the other.
+            peer_attribution: Attribution ["as `observation.attribution`", ""],
             /// TLS library that the process uses.
             library: String ["name", ""],
             /// Application protocol.

@@ -138,7 +138,7 @@ impl Flow {
             remote: remote.socket_addr(),
             netns,
         };
-        let (session, peer) = (observed.session, observed.peer);
-        CaptureEvent::Socket { at: self.begun, session, socket, peer }
+        let Observed { session, attribution, peer, .. } = observed;
+        CaptureEvent::Socket { at: self.begun, session, socket, attribution, peer }
     }
 }
