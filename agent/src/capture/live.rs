@@ -22,6 +22,7 @@ use crate::{
     },
     clock::Timestamp,
     discover::sockets,
+    flow::chunk::Attribution,
     identity::{
         Enricher,
         boot::{boot_nanos, boot_to_wall},
@@ -165,8 +166,9 @@ impl<E: Enricher> Live<E> {
                 }
                 self.know(session.pid, comm);
                 self.name(session.pid, sink);
-                let at = self.wall(boot_ns);
-                sink.accept(&CaptureEvent::Socket { at, session, socket, peer: None });
+                let attribution = Attribution::TlsCall;
+                let (at, peer) = (self.wall(boot_ns), None);
+                sink.accept(&CaptureEvent::Socket { at, session, socket, attribution, peer });
                 held.iter().for_each(|event| sink.accept(&event.borrow()));
             }
             Record::Close { boot_ns, session, direction } => {
@@ -283,7 +285,7 @@ impl<E: Enricher> Live<E> {
             if let CaptureEvent::Socket { session, peer, .. } = event {
                 self.name(session.pid, sink);
                 if let Some(peer) = peer {
-                    self.name(peer, sink);
+                    self.name(peer.pid, sink);
                 }
             }
             sink.accept(&event.borrow());

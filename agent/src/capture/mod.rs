@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Direction, Socket},
+    flow::chunk::{Attribution, Direction, Handshake, Socket},
     identity::process::Process,
 };
 
@@ -30,6 +30,15 @@ pub struct SessionKey {
     pub object: u64,
     /// Tells this session from an earlier one at the same address.
     pub generation: u64,
+}
+
+/// A process that holds an end of a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// How it is known that it does.
+    pub attribution: Attribution,
 }
 
 /// Something that was captured. `B` is how its bytes are held: borrowed from the ring, or owned.
@@ -60,8 +69,10 @@ pub enum CaptureEvent<B> {
         session: SessionKey,
         /// Its socket.
         socket: Socket,
+        /// How it is known that the session's process holds it.
+        attribution: Attribution,
         /// The process at the other end, where that is on this host and known.
-        peer: Option<u32>,
+        peer: Option<Holder>,
     },
     /// A session ended, or one direction of it.
     Close {
@@ -90,6 +101,15 @@ pub enum CaptureEvent<B> {
         at: Timestamp,
         /// The session.
         session: SessionKey,
+    },
+    /// What the session's handshake told so far: replaces what was told of it before.
+    Handshake {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+        /// All that is known.
+        handshake: Arc<Handshake>,
     },
     /// Plaintext that was there and was not asked for: see [`Skip`].
     Skipped {
@@ -133,13 +153,17 @@ impl<B> CaptureEvent<B> {
             Self::Skipped { at, session, direction, offset, bytes } => {
                 CaptureEvent::Skipped { at, session, direction, offset, bytes }
             }
-            Self::Socket { at, session, socket, peer } => {
-                CaptureEvent::Socket { at, session, socket, peer }
+            Self::Socket { at, session, socket, attribution, peer } => {
+                CaptureEvent::Socket { at, session, socket, attribution, peer }
             }
             Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }
             }
             Self::Plain { at, session } => CaptureEvent::Plain { at, session },
+            Self::Handshake { at, session, ref handshake } => {
+                let handshake = Arc::clone(handshake);
+                CaptureEvent::Handshake { at, session, handshake }
+            }
             Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -153,6 +177,7 @@ impl<B> CaptureEvent<B> {
             | Self::Skipped { session, .. }
             | Self::Socket { session, .. }
             | Self::Plain { session, .. }
+            | Self::Handshake { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
         }

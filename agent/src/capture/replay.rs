@@ -142,9 +142,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        capture::{SessionKey, recorder::Recorder},
+        capture::{Holder, SessionKey, recorder::Recorder},
         clock::Timestamp,
-        flow::chunk::{Direction, Socket},
+        flow::chunk::{Attribution, ClientCertificate, Direction, Handshake, Socket},
         identity::{host::Host, process::Process},
     };
 
@@ -183,7 +183,8 @@ mod tests {
                 at,
                 session,
                 socket: Socket { cookie, local, remote, netns },
-                peer: None,
+                attribution: Attribution::KeyOnly,
+                peer: Some(Holder { pid: netns, attribution: Attribution::SocketCall }),
             });
         let skipped = (at.clone(), session.clone(), direction.clone(), any::<(u64, u64)>())
             .prop_map(|(at, session, direction, (offset, bytes))| CaptureEvent::Skipped {
@@ -193,6 +194,28 @@ mod tests {
                 offset,
                 bytes,
             });
+        let text = option::of("[a-z.]{0,12}");
+        let certificate =
+            (any::<[u8; 32]>(), ".{0,12}", ".{0,12}").prop_map(|(thumbprint, subject, issuer)| {
+                ClientCertificate { thumbprint, subject, issuer }
+            });
+        let told =
+            ((text.clone(), text.clone(), text.clone()), any::<bool>(), option::of(certificate));
+        let handshake = (at.clone(), session.clone(), told).prop_map(
+            |(at, session, ((server_name, alpn, ja4), resumed, client_certificate))| {
+                let (version, suite) = (alpn.clone(), ja4.clone());
+                let handshake = Arc::new(Handshake {
+                    server_name,
+                    alpn,
+                    version,
+                    suite,
+                    ja4,
+                    resumed,
+                    client_certificate,
+                });
+                CaptureEvent::Handshake { at, session, handshake }
+            },
+        );
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
@@ -201,6 +224,7 @@ mod tests {
         });
         prop_oneof![
             data,
+            handshake,
             skipped,
             socket,
             close,

@@ -5,13 +5,14 @@ use std::fmt::{self, Write};
 use crate::{
     event::{
         group::{Field, Presence},
+        handshake::{ClientCert, Tls},
         model::{
             Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
             Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
             Token, Trace,
         },
     },
-    flow::chunk::Transport,
+    flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role},
     token::{
         Evidence, Format, Kind, TokenState,
@@ -31,6 +32,8 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("authz", Authz::FIELDS),
     ("client", Client::FIELDS),
     ("server", Server::FIELDS),
+    ("tls", Tls::FIELDS),
+    ("tls.client_cert", ClientCert::FIELDS),
     ("http", Http::FIELDS),
     ("trace", Trace::FIELDS),
     ("credential", Credential::FIELDS),
@@ -45,6 +48,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.outcome", Outcome::MEANINGS),
     ("observation.role", Role::MEANINGS),
     ("observation.transport", Transport::MEANINGS),
+    ("observation.attribution", Attribution::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
     ("http.anomaly", Anomaly::MEANINGS),
     ("credential.location", Location::MEANINGS),

@@ -144,17 +144,24 @@ impl Table {
                 self.make_room(at, &session, out);
                 self.skipped(at, (session, direction), (offset, bytes), out);
             }
-            CaptureEvent::Socket { at, session, socket, peer } => {
+            CaptureEvent::Socket { at, session, socket, attribution, peer } => {
                 self.make_room(at, &session, out);
-                let peer = peer.map(|pid| self.process(pid));
-                let flow = self.flow(session, at);
-                let known = (*flow.connection).clone();
-                flow.connection = Arc::new(Connection { socket: Some(socket), peer, ..known });
+                let peer_attribution = peer.map(|holder| holder.attribution);
+                let peer = peer.map(|holder| self.process(holder.pid));
+                let connection = Arc::make_mut(&mut self.flow(session, at).connection);
+                connection.socket = Some(socket);
+                connection.attribution = attribution;
+                (connection.peer, connection.peer_attribution) = (peer, peer_attribution);
             }
             CaptureEvent::Plain { at, session } => {
                 self.make_room(at, &session, out);
                 let flow = self.flow(session, at);
                 Arc::make_mut(&mut flow.connection).transport = Transport::Plain;
+            }
+            CaptureEvent::Handshake { at, session, ref handshake } => {
+                self.make_room(at, &session, out);
+                let flow = self.flow(session, at);
+                Arc::make_mut(&mut flow.connection).handshake = Some(Arc::clone(handshake));
             }
             CaptureEvent::Close { at, session, direction: Some(direction) } => {
                 self.feed(session, Chunk { at, direction, payload: Payload::End }, out);

@@ -4,9 +4,10 @@
 mod attribution;
 mod bodies;
 mod bounds;
+mod handshake;
 mod loss;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use scopewatch_common::Capture;
@@ -15,7 +16,7 @@ use super::{Captured, Wire};
 use crate::{
     capture::{CaptureEvent, SessionKey},
     clock::Timestamp,
-    flow::chunk::{Direction, Socket},
+    flow::chunk::{Attribution, Direction, Handshake, Socket},
     tls::{
         secret::Origin,
         tests::{
@@ -96,6 +97,9 @@ struct Rig {
 struct Told {
     sessions: Vec<SessionKey>,
     sockets: Vec<(Socket, Option<u32>)>,
+    /// How the observed end's holder is known, and the other's.
+    attributions: Vec<(Attribution, Option<Attribution>)>,
+    handshakes: Vec<Arc<Handshake>>,
     inbound: Vec<u8>,
     outbound: Vec<u8>,
     lost: u64,
@@ -202,7 +206,10 @@ impl Rig {
                 told.sessions.push(session);
             }
             match event {
-                CaptureEvent::Socket { socket, peer, .. } => told.sockets.push((socket, peer)),
+                CaptureEvent::Socket { socket, attribution, peer, .. } => {
+                    told.sockets.push((socket, peer.map(|peer| peer.pid)));
+                    told.attributions.push((attribution, peer.map(|peer| peer.attribution)));
+                }
                 CaptureEvent::Data { direction, bytes, lost, .. } => {
                     told.lost += lost;
                     match direction {
@@ -212,6 +219,7 @@ impl Rig {
                 }
                 CaptureEvent::Close { direction, .. } => told.closed.push(direction),
                 CaptureEvent::Skipped { bytes, .. } => told.skipped += bytes,
+                CaptureEvent::Handshake { handshake, .. } => told.handshakes.push(handshake),
                 CaptureEvent::Plain { .. }
                 | CaptureEvent::Process(_)
                 | CaptureEvent::Exit { .. }

@@ -1,7 +1,7 @@
 //! What a table makes of events.
 
 use super::*;
-use crate::flow::chunk::Socket;
+use crate::flow::chunk::{Attribution, Handshake, Socket};
 
 const LIMITS: Limits = Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC };
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -49,6 +49,28 @@ fn statuses(seen: &[Seen]) -> Vec<Option<u16>> {
 }
 
 #[test]
+fn an_exchange_carries_what_of_the_handshake_was_told_before_it_ended() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let told = |name: &str| CaptureEvent::Handshake {
+        at: at(1),
+        session: key,
+        handshake: Arc::new(Handshake { server_name: Some(name.into()), ..Handshake::default() }),
+    };
+    let events = [
+        young(7),
+        told("first"),
+        data(1, key, Direction::Inbound, 0, REQUEST),
+        told("second"),
+        data(1, key, Direction::Outbound, 0, RESPONSE),
+        told("third"),
+    ];
+    let seen = feed(&mut table, events);
+    let known = seen[0].connection.handshake.as_ref().unwrap();
+    assert_eq!(known.server_name.as_deref(), Some("second"));
+}
+
+#[test]
 fn an_exchange_carries_the_process_and_the_socket_that_were_told_before_it() {
     let mut table = Table::new(LIMITS);
     let key = session(7, 0x10);
@@ -62,7 +84,13 @@ fn an_exchange_carries_the_process_and_the_socket_that_were_told_before_it() {
         &mut table,
         [
             young(7),
-            CaptureEvent::Socket { at: at(1), session: key, socket, peer: None },
+            CaptureEvent::Socket {
+                at: at(1),
+                session: key,
+                socket,
+                attribution: Attribution::KeyOnly,
+                peer: None,
+            },
             data(1, key, Direction::Inbound, 0, REQUEST),
             data(1, key, Direction::Outbound, 0, RESPONSE),
         ],
