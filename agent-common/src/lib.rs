@@ -299,6 +299,8 @@ pub enum Capture {
     Tls = 0x1_0000,
     /// The same, and tell of bare acknowledgements too.
     TlsAcks = 0x1_0001,
+    /// The same as `Tls`, and pass over the records that lie before a sequence number.
+    TlsSkips = 0x1_0002,
     /// Leave them: it doesn't, or the agent has no use for it.
     Ignored = 0x2_0000,
     /// Copy them: the connection speaks HTTP without TLS, on a port that is listed.
@@ -310,10 +312,25 @@ pub enum Capture {
 impl Capture {
     /// Bits of the values that have payloads copied.
     pub const COPIED: u32 = 0x5_0000;
+    /// The one of them that says TLS.
+    pub const TLS: u32 = 0x1_0000;
     /// With one of those: bare acknowledgements, too, make records. They are as frequent as
     /// segments and rarely of use, so they are told only while a reader lacks a segment.
     pub const ACKS: u32 = 0x0_0001;
+    /// With [`Capture::Tls`]: one direction or both have an entry by [`stream_key`] that says up to
+    /// which sequence number nothing but data comes that nobody wants.
+    pub const SKIPS: u32 = 0x0_0002;
 }
+
+/// Names one direction of a socket's stream. Cookies are counted up from 1, so none is lost.
+#[must_use]
+pub const fn stream_key(cookie: u64, way: Way) -> u64 {
+    cookie << 1 | matches!(way, Way::Out) as u64
+}
+
+/// Smallest fragment of a TLS record that is passed over unopened, in bytes. Messages after the
+/// handshake (KeyUpdate, tickets) look like data from outside and must be read; they are smaller.
+pub const MIN_SKIPPED: u32 = 1024;
 
 /// Payloads of a connection that are looked at for the start of TLS before it is ignored: proxy
 /// preludes and upgrades like STARTTLS come first on some.
@@ -351,11 +368,13 @@ pub enum Counter {
     SecretRecords = 12,
     /// Key derivations that were looked at and discarded.
     OtherDerivations = 13,
+    /// Payload bytes that were passed over, as the agent asked.
+    SkippedBytes = 14,
 }
 
 impl Counter {
     /// Every counter, in index order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::DataRecords,
         Self::DataBytes,
         Self::RingFull,
@@ -370,6 +389,7 @@ impl Counter {
         Self::SegmentRecords,
         Self::SecretRecords,
         Self::OtherDerivations,
+        Self::SkippedBytes,
     ];
 
     /// Name in metrics and status.
@@ -390,6 +410,7 @@ impl Counter {
             Self::SegmentRecords => "segment_records",
             Self::SecretRecords => "secret_records",
             Self::OtherDerivations => "other_derivations",
+            Self::SkippedBytes => "not_copied_bytes",
         }
     }
 }

@@ -26,6 +26,7 @@ mod kdf;
 mod maps;
 mod openssl;
 mod packet;
+mod passage;
 mod pkey;
 mod process;
 mod secret;

@@ -187,6 +187,35 @@ pub static DERIVATIONS: LruHashMap<ContextKey, Derivation> =
 #[map]
 pub static DECISIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256 * 1024, 0);
 
+/// Where one direction of a socket stands among the records of its TLS.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Sequence number of the next byte of a header.
+    pub next: u32,
+    /// Bytes of that header that came before, and how many: segments may end within it.
+    pub head: u32,
+    pub have: u32,
+    /// Whether the record before that header is passed over: [`Place::COPIED`], [`Place::PASSED`],
+    /// or [`Place::LOST`] where the place is not known any more.
+    pub state: u32,
+}
+
+impl Place {
+    pub const LOST: u32 = 0;
+    pub const COPIED: u32 = 1;
+    pub const PASSED: u32 = 2;
+}
+
+/// Places, by `stream_key`. A stream whose place was evicted is copied from there on.
+#[map]
+pub static PLACES: LruHashMap<u64, Place> = LruHashMap::with_max_entries(128 * 1024, 0);
+
+/// Sequence numbers before which nothing but data comes that nobody wants, by `stream_key`. The
+/// agent writes it.
+#[map]
+pub static SKIPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
+
 /// Whether any port is listed for HTTP without TLS. A constant to the verifier, which drops all that
 /// depends on it: without a list, none of it costs anything.
 #[unsafe(no_mangle)]

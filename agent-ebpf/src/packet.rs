@@ -24,6 +24,7 @@ use scopewatch_common::{
 use crate::{
     emit::{bounded, header, wakeup_on_backlog},
     maps::{DECISIONS, EVENTS, captures_plain, count, count_two, is_plain_port},
+    passage::{forget, pass_over},
     socket::{NET_INUM, SOCK_NET},
 };
 
@@ -55,10 +56,10 @@ const RST: u8 = 0x04;
 /// First bytes of a TCP header (RFC 9293 §3.1), in network byte order.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Tcp {
+pub struct Tcp {
     source: u16,
     destination: u16,
-    seq: u32,
+    pub seq: u32,
     ack: u32,
     offset: u8,
     flags: u8,
@@ -109,10 +110,12 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         // A connection that is captured is captured to its end.
         let tells = tcp.flags & (FIN | RST) != 0 || decision & Capture::ACKS != 0;
         if copied && tells {
-            piece::<0>(ctx, way, cookie, &tcp, Piece { at: payload_at, seq: 0, len: 0, lost: 0 });
+            let none = Piece { at: payload_at, seq: 0, len: 0, lost: 0, last: true };
+            piece::<0>(ctx, way, cookie, &tcp, none);
         }
         return None;
     }
+    let mut tls = decision & Capture::TLS != 0;
     if !copied {
         let next = decide(ctx, &tcp, payload_at, decision);
         if !listens && next != decision {
@@ -121,8 +124,19 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         if next & Capture::COPIED == 0 {
             return None;
         }
+        tls = next & Capture::TLS != 0;
     }
-    pieces(ctx, way, cookie, &tcp, payload_at, len);
+    let mut payload = Payload { at: payload_at, len };
+    forget(&mut payload);
+    // What passes under a listener's cookie is no stream.
+    let passed = if tls && !listens {
+        pass_over(ctx, way, cookie, &tcp, payload, decision & Capture::SKIPS != 0)
+    } else {
+        0
+    };
+    if passed < payload.len {
+        pieces(ctx, way, cookie, &tcp, payload, passed);
+    }
     Some(())
 }
 
@@ -203,32 +217,43 @@ fn begins_like_http(ctx: &SkBuffContext, at: u32) -> bool {
     }
 }
 
-/// A part of a segment that makes a record.
+/// Where a segment's payload lies in its packet.
+#[repr(C)]
 #[derive(Clone, Copy)]
-struct Piece {
-    /// Offset in the packet.
-    at: u32,
-    /// Offset in the segment's payload.
-    seq: u32,
-    len: u32,
-    lost: u32,
+pub struct Payload {
+    pub at: u32,
+    pub len: u32,
 }
 
-/// Emits a segment's payload. See `emit::bytes` for why the size class is chosen last.
+/// A part of a segment that makes a record.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    /// Offset in the packet.
+    pub at: u32,
+    /// Offset in the segment's payload.
+    pub seq: u32,
+    pub len: u32,
+    pub lost: u32,
+    /// Whether it ends where the segment does.
+    pub last: bool,
+}
+
+/// Emits a segment's payload from an offset on. See `emit::bytes` for why the size class is chosen last.
 #[inline(always)]
-fn pieces(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, payload_at: u32, len: u32) {
-    let mut done = 0;
+fn pieces(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, payload: Payload, from: u32) {
+    let Payload { at, len } = payload;
+    let mut done = from;
     for _ in 1..MAX_PIECES {
         if len - done <= MAX_PAYLOAD {
             break;
         }
-        let full = Piece { at: payload_at + done, seq: done, len: MAX_PAYLOAD, lost: 0 };
+        let full = Piece { at: at + done, seq: done, len: MAX_PAYLOAD, lost: 0, last: false };
         piece::<MAX_PAYLOAD>(ctx, way, cookie, tcp, full);
         done += MAX_PAYLOAD;
     }
     let rest = len - done;
     let last = if rest > MAX_PAYLOAD { MAX_PAYLOAD } else { rest };
-    let tail = Piece { at: payload_at + done, seq: done, len: last, lost: rest - last };
+    let tail = Piece { at: at + done, seq: done, len: last, lost: rest - last, last: true };
     if last <= SIZE_CLASSES[0] {
         piece::<{ SIZE_CLASSES[0] }>(ctx, way, cookie, tcp, tail);
     } else if last <= SIZE_CLASSES[1] {
@@ -242,7 +267,7 @@ fn pieces(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, payload_at: u32
 
 /// Emits one record of the size class `CLASS`.
 #[inline(always)]
-fn piece<const CLASS: u32>(
+pub fn piece<const CLASS: u32>(
     ctx: &SkBuffContext,
     way: Way,
     cookie: u64,
@@ -267,6 +292,10 @@ fn piece<const CLASS: u32>(
         (*record).seq = u32::from_be(tcp.seq).wrapping_add(piece.seq);
         (*record).len = copied;
         (*record).lost = piece.len - copied + piece.lost;
+        if !piece.last {
+            // The stream ends behind the last byte of the segment, not of this piece.
+            (*record).flags &= !(FIN as u32);
+        }
     }
     if CLASS == 0 {
         slot.submit(BPF_RB_NO_WAKEUP as u64);

@@ -177,6 +177,7 @@ impl Drain {
         for (cookie, capture) in live.decisions() {
             decisions.decide(cookie, capture);
         }
+        live.unwanted().for_each(|unwanted| decisions.skip(&unwanted));
         stages.flush();
         taken
     }

@@ -8,26 +8,43 @@ use aya::{
     maps::{Array, HashMap, MapData},
     programs::{CgroupSkb, CgroupSkbAttachType, links::CgroupAttachMode},
 };
-use scopewatch_common::Capture;
+use scopewatch_common::{Capture, stream_key};
 
-use crate::bpf::{BpfError, load::program_error};
+use crate::{
+    bpf::{BpfError, load::program_error},
+    capture::wire::Unwanted,
+};
 
-/// The kernel half's table of sockets.
-pub struct Decisions(HashMap<MapData, u64, u32>);
+/// The kernel half's tables of sockets.
+pub struct Decisions {
+    captures: HashMap<MapData, u64, u32>,
+    skips: HashMap<MapData, u64, u32>,
+}
 
 impl Decisions {
     pub(in crate::bpf) fn of(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
-        let map = ebpf.take_map("DECISIONS").ok_or(BpfError::Missing("map DECISIONS"))?;
-        HashMap::try_from(map)
-            .map(Self)
-            .map_err(|source| BpfError::Map { map: "DECISIONS", source: Box::new(source) })
+        let mut table = |map| {
+            let taken = ebpf.take_map(map).ok_or(BpfError::Missing(map))?;
+            HashMap::try_from(taken)
+                .map_err(|source| BpfError::Map { map, source: Box::new(source) })
+        };
+        Ok(Self { captures: table("DECISIONS")?, skips: table("SKIPS")? })
     }
 
     /// Says what to do with the segments of a socket from now on. A table that is full forgets
     /// what was used longest ago; a decision that cannot be written costs work, nothing else.
     pub fn decide(&mut self, cookie: u64, capture: Capture) {
-        if let Err(error) = self.0.insert(cookie, capture as u32, 0) {
+        if let Err(error) = self.captures.insert(cookie, capture as u32, 0) {
             tracing::debug!(cookie, %error, "decision not written");
+        }
+    }
+
+    /// Says what need not be copied of a stream from now on.
+    pub fn skip(&mut self, unwanted: &Unwanted) {
+        let Unwanted { cookie, way, end } = *unwanted;
+        match self.skips.insert(stream_key(cookie, way), end, 0) {
+            Ok(()) => self.decide(cookie, Capture::TlsSkips),
+            Err(error) => tracing::debug!(cookie, %error, "nothing will be passed over"),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         CaptureEvent, EventSink, SessionKey,
         record::{Record, RecordError, decode},
         unbound::Unbound,
-        wire::{self, Captured, Wire},
+        wire::{self, Captured, Unwanted, Wire},
     },
     clock::Timestamp,
     discover::sockets,
@@ -127,6 +127,11 @@ impl<E: Enricher> Live<E> {
     /// What the kernel half is to be told about sockets since the last call.
     pub fn decisions(&mut self) -> impl Iterator<Item = (u64, Capture)> {
         self.wire.iter_mut().flat_map(Wire::decisions)
+    }
+
+    /// What the kernel half need not copy, since the last call.
+    pub fn unwanted(&mut self) -> impl Iterator<Item = Unwanted> {
+        self.wire.iter_mut().flat_map(Wire::unwanted)
     }
 
     /// What the wire path did, if there is one.

@@ -6,6 +6,7 @@
 //! - `flow` is one connection, `waiting` lists those that no secret has opened yet;
 //! - `shown` reads a secret's record, `attribution` finds the processes at both ends;
 //! - `telling` turns what an opened connection yields into events;
+//! - `unwanted` says what nobody reads, to be left unopened and, if it is long, uncopied;
 //! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS.
 //!
 //! Opening happens on the drain thread: secrets must not be recorded and plaintext must, so it
@@ -23,6 +24,7 @@ mod shown;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod unwanted;
 mod waiting;
 
 use std::collections::HashMap;
@@ -30,12 +32,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use scopewatch_common::{Capture, SecretKind};
 
+pub use self::unwanted::Unwanted;
+
 use crate::{
     capture::{
-        CaptureEvent, Skip,
+        CaptureEvent,
         wire::{
             attribution::{Owners, observe},
-            flow::{Flow, MAX_COOKIES, sender, sent_by},
+            flow::{Flow, MAX_COOKIES, sent_by},
             mirror::Sessions,
             plain::Plain,
             shown::shown,
@@ -105,6 +109,7 @@ pub struct Wire {
     /// Sockets of connections that are open: what the call path tells of them is told twice.
     open_sockets: HashMap<u64, FlowId>,
     decisions: Vec<(u64, Capture)>,
+    unwanted: Vec<Unwanted>,
     /// What was done so far.
     pub counts: Counts,
 }
@@ -133,6 +138,7 @@ impl Wire {
             acks: HashMap::new(),
             open_sockets: HashMap::new(),
             decisions: Vec::new(),
+            unwanted: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -181,6 +187,7 @@ impl Wire {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let segment = &captured.segment;
         flow.tls.feed(sent_by(from), segment.at, segment.payload);
+        *flow.seen_at.at(from) = (segment.cookie, captured.received);
         // Nearly always it was seen at this socket before.
         if !flow.cookies.contains(&segment.cookie) {
             self.note(id, captured);
@@ -236,20 +243,6 @@ impl Wire {
         }
     }
 
-    /// Leaves unopened what need not be told.
-    pub fn skip(&mut self, skip: Skip) {
-        let Skip { session, direction, until } = skip;
-        let Some(flow) = self.flows.get_mut(&FlowId(session.object)) else { return };
-        let Some(observed) = flow.observed.filter(|observed| observed.session == session) else {
-            return;
-        };
-        // Seen from side A, as seeing from an end and back is the same.
-        let direction = observed.sees(direction);
-        let from = sender(direction);
-        let told = observed.lost.of(from).saturating_add(flow.told.of(from));
-        flow.tls.skip(direction, until.saturating_sub(told));
-    }
-
     /// Whether the plaintext of a socket comes from here.
     #[must_use]
     pub fn tells_of(&self, cookie: u64) -> bool {
@@ -272,6 +265,8 @@ impl Wire {
         let from_a = segment.key.source == key.source;
         let side = if from_a == captured.received { Side::B } else { Side::A };
         *flow.local.at(side) = true;
+        let from = if from_a { Side::A } else { Side::B };
+        *flow.seen_at.at(from) = (segment.cookie, captured.received);
         if flow.cookies.contains(&segment.cookie) {
             return;
         }

@@ -35,9 +35,8 @@ const MAX_AHEAD: usize = 32;
 /// Bytes of the smallest encrypted record: a header, a tag of eight bytes, a content type.
 const MIN_RECORD: u64 = 14;
 
-/// Smallest fragment that is skipped unopened. Messages after the handshake (KeyUpdate, tickets)
-/// look like data from outside and must be read; they are smaller than this.
-const MIN_SKIPPED: usize = 1024;
+/// Smallest fragment that is skipped unopened.
+const MIN_SKIPPED: usize = scopewatch_common::MIN_SKIPPED as usize;
 
 /// Keys of one direction, and where it stands under them.
 pub(super) struct Keys {
@@ -222,6 +221,14 @@ impl Lane {
         keys.number = keys.number.saturating_add(1);
         self.skip = self.skip.saturating_sub(bytes);
         Some(Event::Skipped { bytes, at: self.cursor.pass_over() })
+    }
+
+    /// See [`Connection::unwanted`](super::open::Connection::unwanted).
+    pub fn unwanted(&self) -> Option<(i64, u64)> {
+        let Mode::Open(keys) = &self.mode else { return None };
+        keys.opener.plaintext_length(MIN_SKIPPED)?;
+        let open = !self.torn && self.skip > 0 && keys.stage != Stage::Handshake;
+        self.cursor.boundary().filter(|_| open).map(|ahead| (ahead, self.skip))
     }
 
     /// Takes the next record as it is.

@@ -132,6 +132,14 @@ impl Connection {
         self.half_mut(direction).lane.skip = bytes;
     }
 
+    /// Where records may begin that [`Self::skip`] leaves unopened: how far ahead of the last byte fed
+    /// (or behind it, within a record that is not whole), and how many bytes of plaintext from there.
+    /// `None` where the records' lengths don't tell that of their plaintext, or something is missing.
+    #[must_use]
+    pub fn unwanted(&self, direction: Direction) -> Option<(i64, u64)> {
+        self.half(direction).lane.unwanted()
+    }
+
     /// Takes the next thing learnt.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

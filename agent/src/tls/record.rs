@@ -247,6 +247,17 @@ impl RecordCursor {
         plausible(self.view(self.run()).first_chunk::<HEADER>()?)
     }
 
+    /// Where the next record begins that was not taken, counted from the last byte that was fed;
+    /// negative within what is held. `None` where that is in doubt.
+    #[must_use]
+    pub fn boundary(&self) -> Option<i64> {
+        if self.searching || self.ended || self.broken() {
+            return None;
+        }
+        let [ahead, held] = [self.remainder, self.held()].map(i64::try_from);
+        Some(ahead.ok()?.saturating_sub(held.ok()?))
+    }
+
     /// Takes the record that is [`Self::partial`]: what is still to come of it is dropped when it
     /// comes. The stamp of its last byte so far.
     pub fn pass_over(&mut self) -> Timestamp {

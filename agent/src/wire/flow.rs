@@ -297,6 +297,11 @@ impl Flow {
         }
     }
 
+    /// See [`FlowTable::sequence`](super::table::FlowTable::sequence).
+    pub(super) fn sequence(&self, side: Side, ahead: i64) -> Option<u32> {
+        self.stream(side)?.sequence(ahead)
+    }
+
     /// See [`Reassembler::skip_until`]; `None` if nothing was seen of that side.
     pub(super) fn skip_until(&mut self, side: Side, offset: u64) -> Option<(u64, u32)> {
         self.stream_mut(side).as_mut().map(|stream| stream.skip_until(offset))

@@ -140,6 +140,12 @@ impl Reassembler {
         self.next
     }
 
+    /// Sequence number of the byte that lies `ahead` of the next one to yield.
+    #[must_use]
+    pub fn sequence(&self, ahead: i64) -> Option<u32> {
+        Some(self.space.seq(self.next.checked_add_signed(ahead)?))
+    }
+
     /// Bytes that this stream holds of the shared budget.
     #[must_use]
     pub const fn held(&self) -> usize {

@@ -166,6 +166,12 @@ impl FlowTable {
         Some(Skip { until, seq })
     }
 
+    /// Sequence number of the byte of `side` that lies `ahead` of the next one to be yielded.
+    #[must_use]
+    pub fn sequence(&self, flow: FlowId, side: Side, ahead: i64) -> Option<u32> {
+        self.flow(flow)?.sequence(side, ahead)
+    }
+
     /// Forgets a flow without yielding anything: another one yields the same.
     pub fn forget(&mut self, flow: FlowId) {
         if let Some(key) = self.keys.get(&flow).copied() {

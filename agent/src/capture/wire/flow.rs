@@ -26,6 +26,8 @@ pub(super) struct Flow {
     /// Sockets at which it was seen, at most [`MAX_COOKIES`], and whether an end is on this host.
     pub cookies: Vec<u64>,
     pub local: Ends<bool>,
+    /// The socket at which each side's segments were seen last, and whether it received them.
+    pub seen_at: Ends<(u64, bool)>,
     /// Plaintext told of each direction, unknown losses left out.
     pub told: Ends<u64>,
     /// Directions that have not ended.
@@ -48,6 +50,7 @@ impl Flow {
             begun,
             cookies: Vec::new(),
             local: Ends::default(),
+            seen_at: Ends::default(),
             told: Ends::default(),
             live: 2,
             held: 0,

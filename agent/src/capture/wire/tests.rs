@@ -123,6 +123,18 @@ impl Rig {
 
     /// A segment from the client (outbound) or the server, as the ends on this host see it.
     fn push(&mut self, line: &mut Line, way: Direction, flags: &str, payload: &[u8]) {
+        self.push_part(line, way, flags, payload, 0);
+    }
+
+    /// The same, with so many bytes behind the payload that were not captured.
+    fn push_part(
+        &mut self,
+        line: &mut Line,
+        way: Direction,
+        flags: &str,
+        payload: &[u8],
+        lost: usize,
+    ) {
         self.pass(MILLISECOND);
         let flags = Flags {
             syn: flags.contains('S'),
@@ -141,7 +153,7 @@ impl Rig {
             Local::Server => way == Direction::Outbound,
         };
         let at_end = if received { way.reverse() } else { way };
-        let wire_len = u32::try_from(payload.len()).unwrap();
+        let wire_len = u32::try_from(payload.len() + lost).unwrap();
         let segment = Segment {
             at: self.now,
             cookie: line.cookie_of(at_end),
