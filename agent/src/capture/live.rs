@@ -20,7 +20,8 @@ use crate::{
         unbound::Unbound,
         wire::{self, Captured, Unwanted, Wire},
     },
-    clock::Timestamp,
+    clock::{NANOS_PER_SEC, Timestamp},
+    coverage::{Coverage, Path},
     discover::sockets,
     flow::chunk::Attribution,
     identity::{
@@ -37,6 +38,13 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// Sessions of the call path whose socket is remembered.
 const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
+
+/// How often holders of connections that are not told are looked up: that reads all of `/proc`, and
+/// what ended before cannot be found.
+const LOOK_UP: u64 = 10 * NANOS_PER_SEC;
+
+/// How often the log says what is told and what is not, if that has changed.
+const REPORT: u64 = 60 * NANOS_PER_SEC;
 
 /// What became of the records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,6 +67,13 @@ pub struct Live<E> {
     /// Sockets of the call path's sessions; `None` for those that waited for theirs in vain.
     sockets: LruCache<SessionKey, Option<u64>>,
     unbound: Unbound,
+    /// Sockets that the call path tells of.
+    called: LruCache<u64, ()>,
+    /// What is told and what is not.
+    coverage: Coverage,
+    /// When holders of what is not told were looked up last, and when that was last logged.
+    looked: Timestamp,
+    logged: Timestamp,
     opened: Vec<CaptureEvent<Bytes>>,
     /// What became of the records so far.
     pub counts: Counts,
@@ -85,6 +100,10 @@ impl<E: Enricher> Live<E> {
             wire,
             sockets: LruCache::new(MAX_SESSIONS),
             unbound: Unbound::new(),
+            called: LruCache::new(MAX_SESSIONS),
+            coverage: Coverage::default(),
+            looked: Timestamp::default(),
+            logged: Timestamp::default(),
             opened: Vec::new(),
             counts: Counts::default(),
         };
@@ -114,7 +133,34 @@ impl<E: Enricher> Live<E> {
         while let Some(session) = self.unbound.late(at) {
             self.release(session, sink);
         }
+        if at.since(self.looked) > LOOK_UP {
+            self.looked = at;
+            self.look_up();
+        }
+        if at.since(self.logged) > REPORT {
+            self.logged = at;
+            self.coverage.log();
+        }
         sink.accept(&CaptureEvent::Tick { at });
+    }
+
+    /// Finds out whose the connections are that are not told.
+    fn look_up(&mut self) {
+        let Some(wire) = &mut self.wire else { return };
+        let mut fresh = wire.uncovered();
+        if fresh.is_empty() {
+            return;
+        }
+        fresh.leave_out(|cookie| self.called.contains(&cookie));
+        for (pid, socket) in sockets::holders(&fresh.strangers()) {
+            fresh.hold(pid, &socket);
+        }
+        self.coverage.take(fresh);
+        for pid in self.coverage.nameless().collect::<Vec<_>>() {
+            if let Some(process) = self.enricher.process(pid) {
+                self.coverage.name(&process);
+            }
+        }
     }
 
     /// Tells the sink what still waits to be told.
@@ -122,6 +168,14 @@ impl<E: Enricher> Live<E> {
         while let Some(session) = self.unbound.late(Timestamp(u64::MAX)) {
             self.release(session, sink);
         }
+        self.look_up();
+        self.coverage.log();
+    }
+
+    /// What of the host's connections is told, and why the rest is not.
+    #[must_use]
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// What the kernel half is to be told about sockets since the last call.
@@ -169,6 +223,8 @@ impl<E: Enricher> Live<E> {
                 if self.is_told_by_wire(session) {
                     return None;
                 }
+                self.called.put(socket.cookie, ());
+                self.coverage.cover(Path::Calls, [session.pid]);
                 self.know(session.pid, comm);
                 self.name(session.pid, sink);
                 let attribution = Attribution::TlsCall;
@@ -187,6 +243,7 @@ impl<E: Enricher> Live<E> {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let named = Known::Named { comm: text(comm), path: text(path) };
                 self.processes.put(pid, named);
+                self.coverage.forget(pid);
                 return Some(pid);
             }
             Record::Exit { boot_ns, pid } => {
@@ -286,8 +343,13 @@ impl<E: Enricher> Live<E> {
     /// Hands on what the wire path opened.
     fn tell_opened(&mut self, sink: &mut impl EventSink) {
         let mut opened = std::mem::take(&mut self.opened);
-        for event in opened.drain(..) {
+        let mut events = opened.drain(..).peekable();
+        while let Some(event) = events.next() {
             if let CaptureEvent::Socket { session, peer, .. } = event {
+                let plain = matches!(events.peek(), Some(CaptureEvent::Plain { .. }));
+                let path = if plain { Path::Plain } else { Path::Wire };
+                let holders = [Some(session.pid), peer.map(|peer| peer.pid)];
+                self.coverage.cover(path, holders.into_iter().flatten());
                 self.name(session.pid, sink);
                 if let Some(peer) = peer {
                     self.name(peer.pid, sink);
@@ -298,6 +360,7 @@ impl<E: Enricher> Live<E> {
                 wire.skip(skip);
             }
         }
+        drop(events);
         self.opened = opened;
     }
 

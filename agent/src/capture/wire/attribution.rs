@@ -14,8 +14,10 @@ use crate::{
         Holder, SessionKey,
         wire::flow::{Ends, Flow, sender},
     },
+    clock::Timestamp,
+    coverage::{Reason, Uncovered},
     flow::chunk::{Attribution, Direction, Socket},
-    tls::pool::SecretPool,
+    tls::{self, pool::SecretPool},
     wire::{FlowId, Side, segment::FlowKey},
 };
 
@@ -77,6 +79,41 @@ impl Owners {
         let (a, b) = (key.source.socket_addr(), key.destination.socket_addr());
         let mut seen_at = |local, remote| self.0.get(&(key.netns, local, remote)).copied();
         Ends { a: seen_at(a, b), b: seen_at(b, a) }
+    }
+}
+
+impl Flow {
+    /// What is known of a connection that is given up.
+    pub(super) fn uncovered(
+        &self,
+        reason: Reason,
+        at: Timestamp,
+        owners: &mut Owners,
+    ) -> Uncovered {
+        let seen = owners.of(self.key);
+        let (mut ends, mut holders) = (Vec::new(), Vec::new());
+        for side in [Side::A, Side::B] {
+            if self.local.of(side) {
+                ends.push(self.socket(side));
+                holders.extend(seen.of(side));
+            }
+        }
+        Uncovered { at, reason, ends, holders, cookies: self.cookies.clone() }
+    }
+}
+
+impl From<tls::output::Reason> for Reason {
+    fn from(failure: tls::output::Reason) -> Self {
+        match failure {
+            tls::output::Reason::HelloLost => Self::NoHandshake,
+            tls::output::Reason::Version(_) => Self::Version,
+            tls::output::Reason::Suite(_) => Self::Suite,
+            tls::output::Reason::NotTls
+            | tls::output::Reason::Malformed(_)
+            | tls::output::Reason::Unexpected
+            | tls::output::Reason::Renegotiations => Self::NotTls,
+            tls::output::Reason::Desynchronised => Self::Desynchronised,
+        }
     }
 }
 
