@@ -1,7 +1,7 @@
 //! Throw-away certificates, made by the `openssl` command.
 //!
-//! In: an empty directory. Out: a certificate authority and a server certificate for `localhost`
-//! and 127.0.0.1, valid for two days.
+//! In: an empty directory. Out: a certificate authority, a server certificate for `localhost` and
+//! 127.0.0.1, and certificates of clients, valid for two days.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use crate::child;
 pub struct Certificates {
     /// The authority that clients trust.
     pub authority: PathBuf,
+    authority_key: PathBuf,
     /// The server's certificate.
     pub server: PathBuf,
     /// The server's private key.
@@ -49,7 +50,23 @@ impl Certificates {
             b"",
         )
         .context("make the server certificate")?;
-        Ok(Self { authority, server, server_key })
+        Ok(Self { authority, authority_key, server, server_key })
+    }
+
+    /// Makes the certificate of a client called `name` in `dir`; it and its private key.
+    ///
+    /// # Errors
+    /// When `openssl` fails.
+    pub fn client(&self, dir: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let [own, key] = ["pem", "key"].map(|kind| dir.join(format!("client-{name}.{kind}")));
+        child::checked(
+            certificate(&own, &key, name)
+                .args(["-CA".as_ref(), self.authority.as_os_str()])
+                .args(["-CAkey".as_ref(), self.authority_key.as_os_str()]),
+            b"",
+        )
+        .context("make a client's certificate")?;
+        Ok((own, key))
     }
 }
 
