@@ -7,7 +7,7 @@
 pub mod matrix;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::symlink,
@@ -75,7 +75,7 @@ pub struct Peers {
     issuer: String,
     ports: BTreeMap<String, u16>,
     keys: PathBuf,
-    private_keys: PathBuf,
+    secrets: PathBuf,
     certificates: Certificates,
 }
 
@@ -111,7 +111,8 @@ impl Peers {
             .context("link the packages for Node")?;
         let certificates = Certificates::make(dir)?;
         let [own, other] = [certificates.client(dir, "own")?, certificates.client(dir, "other")?];
-        let [keys, private_keys] = ["keys.json", "private-keys.json"].map(|name| dir.join(name));
+        let [keys, private_keys, secrets] =
+            ["keys.json", "private-keys.json", "secrets"].map(|name| dir.join(name));
         let server = json!({
             "certificate": certificates.server, "key": certificates.server_key,
             "authority": certificates.authority, "secret": CLIENT_SECRET,
@@ -139,19 +140,18 @@ impl Peers {
         let pair = |(certificate, key)| json!({"certificate": certificate, "key": key});
         let client = json!({
             "issuer": issuer, "authority": certificates.authority, "secret": CLIENT_SECRET,
-            "ports": ports, "private_keys": private_keys,
+            "ports": ports, "private_keys": private_keys, "secrets": secrets,
             "certificates": {"own": pair(own), "other": pair(other)},
         });
         let client = node("client.mjs", &client)?;
-        let _authorization_server = authorization_server;
         Ok(Self {
             client,
             apis,
-            _authorization_server,
+            _authorization_server: authorization_server,
             issuer,
             ports,
             keys,
-            private_keys,
+            secrets,
             certificates,
         })
     }
@@ -168,10 +168,13 @@ impl Peers {
         &self.keys
     }
 
-    /// File with the issuer's private keys.
-    #[must_use]
-    pub fn private_keys(&self) -> &Path {
-        &self.private_keys
+    /// Every token, proof, code and verifier that the client had so far.
+    ///
+    /// # Errors
+    /// When their file cannot be read.
+    pub fn secrets(&self) -> Result<BTreeSet<String>> {
+        let text = fs::read_to_string(&self.secrets).context("read the client's secrets")?;
+        Ok(text.lines().map(str::to_owned).chain([CLIENT_SECRET.to_owned()]).collect())
     }
 
     /// Ports of the APIs, by name.

@@ -12,6 +12,7 @@ pub mod jwt;
 pub mod opaque;
 pub mod profile;
 pub mod reader;
+pub mod refusal;
 pub mod secret;
 pub mod shape;
 

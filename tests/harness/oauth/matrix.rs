@@ -152,7 +152,7 @@ fn places() -> Vec<Call> {
             several,
         ),
         row("a scheme of others", "sound", at("other"), 401, Deny(&["scheme_unsupported"])),
-        row("a token without scheme", "sound", at("bare"), 401, Deny(&["malformed"])),
+        row("a token without scheme", "sound", at("bare"), 401, Deny(&["scheme_unsupported"])),
         row(
             "a scheme without token",
             "sound",

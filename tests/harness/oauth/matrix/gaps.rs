@@ -73,7 +73,7 @@ pub(super) fn gaps() -> Vec<Call> {
         gap(
             "accepts two credentials",
             "several",
-            json!({"token": service(), "place": ["bearer", "cookie"]}),
+            json!({"token": service(), "place": ["bearer", "bearer"]}),
             &["multiple_credentials"],
         ),
         gap("accepts anybody", "anonymous", json!({}), &["credential_missing"]),

@@ -1,9 +1,9 @@
 // A client of the authorization server and of the APIs, that can also cheat. In: one line of JSON
 // that says where all is, then one call a line. Out: for each, one line with the API's answer and
 // the port that the call came from. Tokens are got or forged as the call describes them, and stay
-// in this process.
+// in this process, and in a file for whoever looks for them where they must not be.
 import { createHash, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { connect } from "node:http2";
 import https from "node:https";
 import readline from "node:readline";
@@ -20,6 +20,7 @@ const certificates = Object.fromEntries(
   ]),
 );
 const issuerKeys = JSON.parse(readFileSync(setup.private_keys));
+const keep = (...secrets) => appendFileSync(setup.secrets, secrets.map((one) => `${one}\n`).join(""));
 const now = () => Math.floor(Date.now() / 1000);
 
 // Keys that prove possession, or do not.
@@ -86,7 +87,9 @@ async function tokenRequest(client, parameters, certificate) {
   const call = { method: "POST", path: "/token", fields, body: form, certificate };
   const answered = await exchange(issuerPort, call);
   if (answered.status !== 200) throw new Error(`no token: ${answered.status} ${answered.text}`);
-  return JSON.parse(answered.text);
+  const tokens = JSON.parse(answered.text);
+  for (const name of ["access_token", "refresh_token", "id_token"]) if (tokens[name]) keep(tokens[name]);
+  return tokens;
 }
 
 // Signs in as a person would, by the server's own forms.
@@ -110,6 +113,7 @@ async function authorize(subject, scope, resource) {
     }
     if (headers.location?.startsWith("https://localhost/callback")) {
       const code = new URL(headers.location).searchParams.get("code");
+      keep(code, verifier);
       const parameters = { grant_type: "authorization_code", code, code_verifier: verifier };
       return tokenRequest("web", { ...parameters, redirect_uri: "https://localhost/callback" });
     }
@@ -249,6 +253,7 @@ async function make(call) {
   let { body } = call;
   let target = path;
   const text = token && (await tokenOf(token));
+  if (text) keep(text);
   for (const name of token ? [place].flat() : []) {
     const put = PLACES[name](text);
     fields.push(...(put.fields ?? []));
@@ -258,6 +263,7 @@ async function make(call) {
   for (const wrong of proofs) {
     const htu = `https://localhost:${port}${path.split("?")[0]}`;
     const made = kept.get(wrong.again) ?? (await proof({ method, htu, token: text }, wrong));
+    keep(made);
     if (wrong.keep) kept.set(wrong.keep, made);
     fields.push(["DPoP", made]);
   }
