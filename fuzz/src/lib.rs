@@ -6,6 +6,7 @@
 //! wrong byte, and the same result however the bytes were cut.
 
 mod capture;
+mod challenges;
 mod files;
 mod http;
 mod packets;
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
     Target { name: "http_talk", run: http::talk, seeds: random },
     Target { name: "token", run: tokens::token, seeds: tokens::seeds },
+    Target { name: "challenge", run: challenges::challenge, seeds: challenges::seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.
