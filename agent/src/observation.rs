@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Connection, Socket, Transport},
+    flow::chunk::{ClientCertificate, Connection, Handshake, Socket, Transport},
     http::{
         anomaly::Anomalies,
         message::{Exchange, Fields, Note, Request, Response, Role, Version},
@@ -19,12 +19,18 @@ use crate::{
     names::named_enum,
     text::Cuts,
     token::{
-        Credential, Evidence, fingerprint::FingerprintKey, reader::Reader, shape::without_secrets,
+        Credential, Evidence,
+        fingerprint::FingerprintKey,
+        reader::Reader,
+        shape::{TOKEN, is_token, without_secrets},
     },
 };
 
 /// Longest user agent kept, in bytes.
 pub const MAX_USER_AGENT: usize = 256;
+
+/// Longest name kept of a certificate, in bytes.
+pub const MAX_DISTINGUISHED_NAME: usize = 512;
 
 /// Methods that are named in events: IANA's registry, as far as servers answer it. Others are
 /// [`OTHER_METHOD`], as a method is 8 KiB of free text in the hands of a peer.
@@ -95,6 +101,8 @@ pub struct Observation {
     pub socket: Option<Socket>,
     /// What carried the connection's bytes.
     pub transport: Transport,
+    /// What the TLS handshake told, as far as it may be kept.
+    pub handshake: Option<Arc<Handshake>>,
     /// Position of the exchange on its connection, from 0.
     pub index: u64,
     /// Which end was observed.
@@ -204,6 +212,8 @@ impl Observer {
             .as_ref()
             .map_or_else(Vec::new, |request| self.reader.credentials(&request.fields, &mut cuts));
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
+        let handshake = connection.handshake.as_ref();
+        let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
         let begun = request.as_ref().map(|request| request.started);
         let answered_from = response.as_ref().map(|response| response.started);
         Observation {
@@ -214,6 +224,7 @@ impl Observer {
             connection: connection.id,
             socket: connection.socket,
             transport: connection.transport,
+            handshake,
             index: *index,
             role: *role,
             notes: notes.clone(),
@@ -227,13 +238,35 @@ impl Observer {
         }
     }
 
-    fn identity(&self, credential: Option<&Credential>) -> Identity {
-        let claims = credential.and_then(Credential::claims);
-        let named = |name: &String| match self.privacy.subject {
-            SubjectMode::Plain => Some(name.clone()),
+    /// What of a handshake may be kept: as it is, where nothing of it needs to be hidden or cut.
+    fn handshake(&self, told: &Arc<Handshake>, cuts: &mut Cuts) -> Arc<Handshake> {
+        let mut kept = Arc::clone(told);
+        if told.server_name.as_deref().is_some_and(is_token) {
+            Arc::make_mut(&mut kept).server_name = Some(TOKEN.to_owned());
+        }
+        if let Some(ClientCertificate { thumbprint, subject, issuer }) = &told.client_certificate {
+            let subject = self.named(without_token(subject)).unwrap_or_default();
+            Arc::make_mut(&mut kept).client_certificate = Some(ClientCertificate {
+                thumbprint: *thumbprint,
+                subject: cuts.text("subject", &subject, MAX_DISTINGUISHED_NAME),
+                issuer: cuts.text("issuer", without_token(issuer), MAX_DISTINGUISHED_NAME),
+            });
+        }
+        kept
+    }
+
+    /// A name of someone, as privacy allows.
+    fn named(&self, name: &str) -> Option<String> {
+        match self.privacy.subject {
+            SubjectMode::Plain => Some(name.to_owned()),
             SubjectMode::Pseudonym => Some(self.reader.key().pseudonym(name)),
             SubjectMode::Drop => None,
-        };
+        }
+    }
+
+    fn identity(&self, credential: Option<&Credential>) -> Identity {
+        let claims = credential.and_then(Credential::claims);
+        let named = |name: &String| self.named(name);
         Identity {
             subject: claims.and_then(|claims| claims.subject.as_ref()).and_then(named),
             client_id: claims.and_then(|claims| claims.client_id.clone()),
@@ -272,6 +305,11 @@ fn answered(response: &Response) -> Answered {
         started: response.started,
         ended: response.ended,
     }
+}
+
+/// A distinguished name, unless an attribute of it is a token.
+fn without_token(name: &str) -> &str {
+    if name.split(['=', ',', '+', ' ']).any(is_token) { TOKEN } else { name }
 }
 
 fn user_agent(fields: &Fields, cuts: &mut Cuts) -> Option<String> {

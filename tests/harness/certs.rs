@@ -22,7 +22,17 @@ pub struct Certificates {
     pub server: PathBuf,
     /// The server's private key.
     pub server_key: PathBuf,
+    /// A client's certificate, with the subject [`CLIENT_NAME`].
+    pub client: PathBuf,
+    /// The client's private key.
+    pub client_key: PathBuf,
 }
+
+/// Common name of the authority.
+pub const AUTHORITY_NAME: &str = "scopewatch throw-away CA";
+
+/// Common name of the client.
+pub const CLIENT_NAME: &str = "billing";
 
 impl Certificates {
     /// Makes the authority and the certificate in `dir`.
@@ -34,8 +44,10 @@ impl Certificates {
         let authority_key = dir.join("ca.key");
         let server = dir.join("server.pem");
         let server_key = dir.join("server.key");
+        let client = dir.join("client.pem");
+        let client_key = dir.join("client.key");
         child::checked(
-            certificate(&authority, &authority_key, "scopewatch throw-away CA")
+            certificate(&authority, &authority_key, AUTHORITY_NAME)
                 .args(["-addext", "basicConstraints=critical,CA:TRUE"])
                 .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]),
             b"",
@@ -50,23 +62,47 @@ impl Certificates {
             b"",
         )
         .context("make the server certificate")?;
-        Ok(Self { authority, authority_key, server, server_key })
+        child::checked(
+            certificate(&client, &client_key, CLIENT_NAME)
+                .args(["-CA".as_ref(), authority.as_os_str()])
+                .args(["-CAkey".as_ref(), authority_key.as_os_str()])
+                .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+                .args(["-addext", "extendedKeyUsage=clientAuth"]),
+            b"",
+        )
+        .context("make the client certificate")?;
+        Ok(Self { authority, authority_key, server, server_key, client, client_key })
     }
 
-    /// Makes the certificate of a client called `name` in `dir`; it and its private key.
+    /// SHA-256 over the client's certificate, in hexadecimal, as `openssl` has it.
     ///
     /// # Errors
     /// When `openssl` fails.
-    pub fn client(&self, dir: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
-        let [own, key] = ["pem", "key"].map(|kind| dir.join(format!("client-{name}.{kind}")));
+    pub fn client_fingerprint(&self) -> Result<String> {
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(&self.client);
+        let printed = String::from_utf8_lossy(&child::checked(&mut command, b"")?).into_owned();
+        let (_, digits) =
+            printed.trim().split_once('=').context("openssl printed no fingerprint")?;
+        Ok(digits.replace(':', "").to_lowercase())
+    }
+
+    /// Makes the certificate of another client, called `name`, in `dir`; it and its private key.
+    ///
+    /// # Errors
+    /// When `openssl` fails.
+    pub fn another_client(&self, dir: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let [other, key] = ["pem", "key"].map(|kind| dir.join(format!("client-{name}.{kind}")));
         child::checked(
-            certificate(&own, &key, name)
+            certificate(&other, &key, name)
                 .args(["-CA".as_ref(), self.authority.as_os_str()])
-                .args(["-CAkey".as_ref(), self.authority_key.as_os_str()]),
+                .args(["-CAkey".as_ref(), self.authority_key.as_os_str()])
+                .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+                .args(["-addext", "extendedKeyUsage=clientAuth"]),
             b"",
         )
-        .context("make a client's certificate")?;
-        Ok((own, key))
+        .context("make another client's certificate")?;
+        Ok((other, key))
     }
 }
 

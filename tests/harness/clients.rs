@@ -143,6 +143,21 @@ pub fn curl_by_version(target: &Target, request: &Request, versions: [&str; 2]) 
     curl_by(&mut Command::new("curl"), target, request, &options)
 }
 
+/// The same with the client's certificate.
+///
+/// # Errors
+/// When curl is missing or gets no answer.
+pub fn curl_with_certificate(
+    target: &Target,
+    request: &Request,
+    certificates: &Certificates,
+) -> Result<Reply> {
+    let [certificate, key] = [&certificates.client, &certificates.client_key]
+        .map(|path| path.to_str().context("a path is not UTF-8"));
+    let options = ["--cert", certificate?, "--key", key?];
+    curl_by(&mut Command::new("curl"), target, request, &options)
+}
+
 fn curl_by(
     command: &mut Command,
     target: &Target,

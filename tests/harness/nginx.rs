@@ -60,6 +60,7 @@ pub struct Nginx {
     prefix: PathBuf,
     port: u16,
     deferred: u16,
+    mutual: u16,
     worker: u32,
 }
 
@@ -76,7 +77,12 @@ impl Nginx {
         lay_out(prefix)?;
         let mut last = None;
         for _attempt in 0..PORT_ATTEMPTS {
-            match Self::start_on([free_port()?, free_port()?], prefix, certificates, grants) {
+            match Self::start_on(
+                [free_port()?, free_port()?, free_port()?],
+                prefix,
+                certificates,
+                grants,
+            ) {
                 Ok(nginx) => return Ok(nginx),
                 Err(error) => last = Some(error),
             }
@@ -85,12 +91,12 @@ impl Nginx {
     }
 
     fn start_on(
-        ports: [u16; 2],
+        ports: [u16; 3],
         prefix: &Path,
         certificates: &Certificates,
         grants: &[(Token, Grant)],
     ) -> Result<Self> {
-        let [port, deferred] = ports;
+        let [port, deferred, mutual] = ports;
         let config = prefix.join("nginx.conf");
         fs::write(&config, configuration(ports, prefix, certificates, grants)?)
             .context("write nginx.conf")?;
@@ -107,7 +113,7 @@ impl Nginx {
             let answers = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
             Ok(children_of(master.pid()).first().copied().filter(|_| answers))
         })?;
-        Ok(Self { master, prefix: prefix.to_owned(), port, deferred, worker })
+        Ok(Self { master, prefix: prefix.to_owned(), port, deferred, mutual, worker })
     }
 
     /// Where it listens.
@@ -120,6 +126,12 @@ impl Nginx {
     #[must_use]
     pub const fn deferred_port(&self) -> u16 {
         self.deferred
+    }
+
+    /// Where it answers clients with a certificate of the authority, and no others.
+    #[must_use]
+    pub const fn mutual_port(&self) -> u16 {
+        self.mutual
     }
 
     /// Where it listens.
@@ -174,7 +186,7 @@ fn lay_out(prefix: &Path) -> Result<()> {
 }
 
 fn configuration(
-    [port, deferred]: [u16; 2],
+    [port, deferred, mutual]: [u16; 3],
     prefix: &Path,
     certificates: &Certificates,
     grants: &[(Token, Grant)],
@@ -189,6 +201,8 @@ fn configuration(
         .replace("@PREFIX@", &path(prefix)?)
         .replace("@PORT@", &port.to_string())
         .replace("@DEFERRED@", &deferred.to_string())
+        .replace("@MUTUAL@", &mutual.to_string())
+        .replace("@AUTHORITY@", &path(&certificates.authority)?)
         .replace("@CERTIFICATE@", &path(&certificates.server)?)
         .replace("@KEY@", &path(&certificates.server_key)?)
         .replace("@GRANTS@", lines.trim_end()))

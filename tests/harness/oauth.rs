@@ -110,7 +110,8 @@ impl Peers {
         symlink(node_dir().join("node_modules"), dir.join("node_modules"))
             .context("link the packages for Node")?;
         let certificates = Certificates::make(dir)?;
-        let [own, other] = [certificates.client(dir, "own")?, certificates.client(dir, "other")?];
+        let own = (certificates.client.clone(), certificates.client_key.clone());
+        let other = certificates.another_client(dir, "other")?;
         let [keys, private_keys, secrets] =
             ["keys.json", "private-keys.json", "secrets"].map(|name| dir.join(name));
         let server = json!({

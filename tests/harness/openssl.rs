@@ -307,6 +307,15 @@ impl Client {
         number(&reply, "port")
     }
 
+    /// Has sessions that are opened from here on show the client's certificate.
+    ///
+    /// # Errors
+    /// When it cannot use the certificate.
+    pub fn certify(&mut self, certificates: &Certificates) -> Result<()> {
+        let (certificate, key) = (&certificates.client, &certificates.client_key);
+        self.tell(&json!({"do": "certify", "certificate": certificate, "key": key})).map(drop)
+    }
+
     /// Connects a new session and tells the address of its object.
     ///
     /// # Errors

@@ -264,6 +264,14 @@ def serve(command):
     return {"port": listener.getsockname()[1]}
 
 
+def certify(command):
+    """Sessions opened from here on have a certificate."""
+    if ssl.SSL_CTX_use_certificate_chain_file(context, command["certificate"].encode()) != 1:
+        raise OSError("no certificate")
+    if ssl.SSL_CTX_use_PrivateKey_file(context, command["key"].encode(), PEM) != 1:
+        raise OSError("no key")
+
+
 def renegotiate(command):
     """Another handshake within the connection; TLS 1.2 only."""
     session = sessions[command["session"]]
@@ -460,7 +468,7 @@ def leave(_command):
 
 COMMANDS = {
     "open": open_session, "serve": serve, "exchange": exchange,
-    "renegotiate": renegotiate, "update_keys": update_keys, "exchange_early": exchange_early,
+    "certify": certify, "renegotiate": renegotiate, "update_keys": update_keys, "exchange_early": exchange_early,
     "exchange_in_two_threads": exchange_in_two_threads,
     "exchange_in_a_child": exchange_in_a_child,
     "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,

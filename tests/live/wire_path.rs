@@ -1,6 +1,7 @@
 //! Connections opened from session secrets and ciphertext: every exchange is one event, which
 //! tells of both ends, whatever the peers agreed on and however they came to it.
 
+mod client_certificates;
 mod exactly_once;
 mod handshakes;
 mod lab;

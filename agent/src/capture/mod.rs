@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Direction, Socket},
+    flow::chunk::{Direction, Handshake, Socket},
     identity::process::Process,
 };
 
@@ -91,6 +91,15 @@ pub enum CaptureEvent<B> {
         /// The session.
         session: SessionKey,
     },
+    /// What the session's handshake told so far: replaces what was told of it before.
+    Handshake {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+        /// All that is known.
+        handshake: Arc<Handshake>,
+    },
     /// Plaintext that was there and was not asked for: see [`Skip`].
     Skipped {
         /// When the process had the bytes or handed them over.
@@ -140,6 +149,10 @@ impl<B> CaptureEvent<B> {
                 CaptureEvent::Close { at, session, direction }
             }
             Self::Plain { at, session } => CaptureEvent::Plain { at, session },
+            Self::Handshake { at, session, ref handshake } => {
+                let handshake = Arc::clone(handshake);
+                CaptureEvent::Handshake { at, session, handshake }
+            }
             Self::Exit { at, pid } => CaptureEvent::Exit { at, pid },
             Self::Tick { at } => CaptureEvent::Tick { at },
         }
@@ -153,6 +166,7 @@ impl<B> CaptureEvent<B> {
             | Self::Skipped { session, .. }
             | Self::Socket { session, .. }
             | Self::Plain { session, .. }
+            | Self::Handshake { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,
         }

@@ -144,7 +144,7 @@ mod tests {
     use crate::{
         capture::{SessionKey, recorder::Recorder},
         clock::Timestamp,
-        flow::chunk::{Direction, Socket},
+        flow::chunk::{ClientCertificate, Direction, Handshake, Socket},
         identity::{host::Host, process::Process},
     };
 
@@ -193,6 +193,28 @@ mod tests {
                 offset,
                 bytes,
             });
+        let text = option::of("[a-z.]{0,12}");
+        let certificate =
+            (any::<[u8; 32]>(), ".{0,12}", ".{0,12}").prop_map(|(thumbprint, subject, issuer)| {
+                ClientCertificate { thumbprint, subject, issuer }
+            });
+        let told =
+            ((text.clone(), text.clone(), text.clone()), any::<bool>(), option::of(certificate));
+        let handshake = (at.clone(), session.clone(), told).prop_map(
+            |(at, session, ((server_name, alpn, ja4), resumed, client_certificate))| {
+                let (version, suite) = (alpn.clone(), ja4.clone());
+                let handshake = Arc::new(Handshake {
+                    server_name,
+                    alpn,
+                    version,
+                    suite,
+                    ja4,
+                    resumed,
+                    client_certificate,
+                });
+                CaptureEvent::Handshake { at, session, handshake }
+            },
+        );
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
@@ -201,6 +223,7 @@ mod tests {
         });
         prop_oneof![
             data,
+            handshake,
             skipped,
             socket,
             close,

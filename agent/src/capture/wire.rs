@@ -331,8 +331,9 @@ impl Wire {
                 self.counts.opened += 1;
                 flow.observed = Some(observed);
                 out.push(flow.socket_event(observed));
+                out.push(flow.handshake_event(observed, now));
             }
-            last = flow.tell(output, out).unwrap_or(last);
+            last = flow.tell(output, now, out).unwrap_or(last);
         }
         self.held = self.held.saturating_sub(flow.held);
         flow.held = flow.tls.held();

@@ -9,6 +9,7 @@ use ulid::Ulid;
 use crate::{
     clock::Timestamp,
     event::{
+        handshake::Tls,
         model::{
             Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
             Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
@@ -16,7 +17,7 @@ use crate::{
         },
         shared::Shared,
     },
-    flow::chunk::Transport,
+    flow::chunk::{Handshake, Transport},
     http::{
         anomaly::{Anomalies, Grade},
         message::{Note, Role, Version},
@@ -34,6 +35,9 @@ pub const MAX_PROCESS_TEXT: usize = 1024;
 /// now are few beside those that ever did.
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
+/// Connections whose handshake is remembered in its written form, with some KiB at most each.
+const MAX_HANDSHAKES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
 /// Where events come from: the same for all of one run of the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
@@ -46,6 +50,8 @@ pub struct Author {
     origin: Origin,
     /// By process id, those that were named last.
     processes: LruCache<u32, Named>,
+    /// By connection, those that were told of last.
+    handshakes: LruCache<u64, (Arc<Handshake>, Shared<Tls>)>,
 }
 
 /// A process, as events have it.
@@ -69,7 +75,11 @@ impl Author {
     /// The author of events of `origin`.
     #[must_use]
     pub fn new(origin: Origin) -> Self {
-        Self { origin, processes: LruCache::new(MAX_PROCESSES) }
+        Self {
+            origin,
+            processes: LruCache::new(MAX_PROCESSES),
+            handshakes: LruCache::new(MAX_HANDSHAKES),
+        }
     }
 
     /// The event, `seq`th of this run, that tells of `seen`.
@@ -96,6 +106,7 @@ impl Author {
             },
             client: unless_empty(client),
             server: unless_empty(server),
+            tls: seen.handshake.as_ref().map(|handshake| self.tls(seen.connection, handshake)),
             http: unless_empty(http(seen)),
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
@@ -124,6 +135,17 @@ impl Author {
         let named = Named { of: Arc::clone(of), process: process.clone(), cuts: own };
         self.processes.put(of.pid, named);
         process
+    }
+
+    fn tls(&mut self, connection: u64, of: &Arc<Handshake>) -> Shared<Tls> {
+        if let Some((told, tls)) = self.handshakes.get(&connection)
+            && (Arc::ptr_eq(told, of) || told == of)
+        {
+            return tls.clone();
+        }
+        let tls = Shared::new(Tls::of(of));
+        self.handshakes.put(connection, (Arc::clone(of), tls.clone()));
+        tls
     }
 
     fn meta(&self, seq: u64, seen: &Observation) -> Meta {
@@ -208,7 +230,7 @@ fn severity(anomalies: &Anomalies) -> Severity {
 
 /// Who called and who was called: the process is one, its peer the other.
 fn ends(seen: &Observation) -> (Client, Server) {
-    let asked = seen.request.as_ref();
+    let (asked, handshake) = (seen.request.as_ref(), seen.handshake.as_deref());
     let (client, server) = match (seen.role, seen.socket) {
         (Role::Client, Some(socket)) => (Some(socket.local), Some(socket.remote)),
         (Role::Server, Some(socket)) => (Some(socket.remote), Some(socket.local)),
@@ -218,11 +240,13 @@ fn ends(seen: &Observation) -> (Client, Server) {
         ip: client.map(|at| at.ip()),
         port: client.map(|at| at.port()),
         ua: asked.and_then(|asked| asked.user_agent.clone()),
+        tls_fp: handshake.and_then(|handshake| handshake.ja4.clone()),
     };
     let server = Server {
         host: asked.and_then(|asked| asked.target.host.clone()),
         ip: server.map(|at| at.ip()),
         port: server.as_ref().map(SocketAddr::port),
+        sni: handshake.and_then(|handshake| handshake.server_name.clone()),
     };
     (client, server)
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use crate::{
     event::{
         group::{Field, Presence},
+        handshake::{ClientCert, Tls},
         model::{
             Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
             Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
@@ -31,6 +32,8 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("authz", Authz::FIELDS),
     ("client", Client::FIELDS),
     ("server", Server::FIELDS),
+    ("tls", Tls::FIELDS),
+    ("tls.client_cert", ClientCert::FIELDS),
     ("http", Http::FIELDS),
     ("trace", Trace::FIELDS),
     ("credential", Credential::FIELDS),

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod docs;
 mod group;
+pub mod handshake;
 pub mod human;
 pub mod json;
 pub mod model;

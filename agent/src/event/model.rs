@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     clock::Timestamp,
-    event::{group::group, shared::Shared},
+    event::{group::group, handshake::Tls, shared::Shared},
     flow::chunk::Transport,
     http::{anomaly::Anomaly, message::Role},
     names::named_enum,
@@ -114,6 +114,8 @@ group! {
             client: Client ["group", ""],
             /// Who was called.
             server: Server ["group", ""],
+            /// The TLS handshake of the connection, as far as it was seen.
+            tls: Shared<Tls> ["group", ""],
             /// The exchange.
             http: Http ["group", ""],
             /// The distributed trace that the request belongs to.
@@ -270,6 +272,9 @@ group! {
             port: u16 ["port", ""],
             /// User agent, with `{token}` in place of words that look like secrets.
             ua: String ["text, up to 256 bytes", "RFC 9110 §10.1.5"],
+            /// Fingerprint of the TLS hello that the connection began with: names the software
+            /// and its settings, not the machine. Behind a proxy it is the proxy's.
+            tls_fp: String ["JA4", "JA4 by FoxIO"],
         }
         list {}
     }
@@ -287,6 +292,8 @@ group! {
             ip: IpAddr ["IP address", ""],
             /// Port that the connection went to.
             port: u16 ["port", ""],
+            /// Host name that the TLS hello asked for, in lower case. The caller chose it.
+            sni: String ["host name, up to 255 bytes", "RFC 6066 §3"],
         }
         list {}
     }

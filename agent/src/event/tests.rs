@@ -1,6 +1,6 @@
 //! From exchanges to what is written of them: goldens, the documentation, and canaries.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{
     prelude::{ProptestConfig, Strategy, any, prop},
@@ -11,14 +11,16 @@ use serde_json::{Value, json};
 use crate::{
     clock::Timestamp,
     event::{
-        docs, human,
+        docs,
+        handshake::ClientCert,
+        human,
         human::{Colour, Summary},
         json,
         model::{Container, Event, EventType, Process, Severity, Time},
         sample::{START, author, connection, event, event_of, exchange, jwt, observe},
         shared::Shared,
     },
-    flow::chunk::{Connection, Transport},
+    flow::chunk::{ClientCertificate, Connection, Handshake, Transport},
     http::{
         anomaly::Anomaly,
         message::{Exchange, Note, Role},
@@ -74,6 +76,64 @@ fn an_opaque_token_goes_by_its_fingerprint() {
     check("opaque", &event(&github()));
 }
 
+/// What a handshake with a client's certificate tells.
+fn handshake() -> Handshake {
+    Handshake {
+        server_name: Some("api.example.com".to_owned()),
+        alpn: Some("http/1.1".to_owned()),
+        version: Some("1.3".to_owned()),
+        suite: Some("TLS_AES_128_GCM_SHA256".to_owned()),
+        ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
+        resumed: false,
+        client_certificate: Some(ClientCertificate {
+            thumbprint: [7; 32],
+            subject: "CN=billing,O=Example\\, Inc.".to_owned(),
+            issuer: "CN=corp CA".to_owned(),
+        }),
+    }
+}
+
+fn over(handshake: Handshake) -> Connection {
+    Connection { handshake: Some(Arc::new(handshake)), ..connection(Role::Server) }
+}
+
+#[test]
+fn the_handshake_of_the_connection_is_told() {
+    check("handshake", &event_of(&rfc9068(), &over(handshake())));
+}
+
+/// Subject and issuer of the client's certificate, as an event has them.
+#[track_caller]
+fn check_names(mode: SubjectMode, handshake: Handshake, expected: [Option<&str>; 2]) {
+    let observation = observe(&rfc9068(), &over(handshake), mode);
+    let event = author().access(0, &observation);
+    let certificate = event.tls.unwrap().client_cert.clone().unwrap();
+    let ClientCert { x5t_s256, subject, issuer } = certificate;
+    assert_eq!(x5t_s256, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
+    assert_eq!([subject.as_deref(), issuer.as_deref()], expected);
+}
+
+#[test]
+fn a_certificates_subject_is_as_private_as_a_tokens() {
+    let (subject, issuer) = (Some("CN=billing,O=Example\\, Inc."), Some("CN=corp CA"));
+    check_names(SubjectMode::Plain, handshake(), [subject, issuer]);
+    check_names(SubjectMode::Drop, handshake(), [None, issuer]);
+    check_names(SubjectMode::Pseudonym, handshake(), [Some("brX6LGXBeCgALQYmVqqz-i"), issuer]);
+}
+
+#[test]
+fn names_in_a_handshake_hold_no_token_and_have_a_limit() {
+    let mut told = handshake();
+    told.server_name = Some("ghp_16C7e42F292c6912E7710c838347Ae178B4a".to_owned());
+    let certificate = told.client_certificate.as_mut().unwrap();
+    certificate.subject = "CN=ghp_16C7e42F292c6912E7710c838347Ae178B4a,C=FR".to_owned();
+    certificate.issuer = "x".repeat(600);
+    check_names(SubjectMode::Plain, told.clone(), [Some("{token}"), Some(&"x".repeat(512))]);
+    let event = event_of(&rfc9068(), &over(told));
+    assert_eq!(event.server.unwrap().sni.as_deref(), Some("{token}"));
+    assert_eq!(event.observation.notes, ["truncated:issuer"]);
+}
+
 #[test]
 fn a_call_without_credentials_is_anonymous() {
     let fields = [("host", "api.example.com")];
@@ -105,7 +165,7 @@ fn hostile_text_is_bounded_and_harmless() {
     ];
     let exchange = exchange(Role::Server, "HACK\u{1b}", "/\u{1b}[2J/\u{7f}", &fields, 500);
     let mut connection = connection(Role::Server);
-    let process = std::sync::Arc::make_mut(&mut connection.process);
+    let process = Arc::make_mut(&mut connection.process);
     process.comm = "x\u{1b}[8m".to_owned();
     let event = event_of(&exchange, &connection);
     for text in [json::line(&event).unwrap(), human::line(&event, Some(&event), Colour::Off)] {
@@ -208,7 +268,7 @@ fn a_summary_counts_status_token_and_subject() {
 
 /// An event in which every field is there.
 fn full() -> Event {
-    let mut event = event(&rfc9068());
+    let mut event = event_of(&rfc9068(), &over(handshake()));
     event.credentials_seen = Some(2);
     event.observation.library = Some("openssl".to_owned());
     event.observation.notes = vec!["upgraded".to_owned()];

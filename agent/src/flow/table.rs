@@ -156,6 +156,11 @@ impl Table {
                 let flow = self.flow(session, at);
                 Arc::make_mut(&mut flow.connection).transport = Transport::Plain;
             }
+            CaptureEvent::Handshake { at, session, ref handshake } => {
+                self.make_room(at, &session, out);
+                let flow = self.flow(session, at);
+                Arc::make_mut(&mut flow.connection).handshake = Some(Arc::clone(handshake));
+            }
             CaptureEvent::Close { at, session, direction: Some(direction) } => {
                 self.feed(session, Chunk { at, direction, payload: Payload::End }, out);
             }

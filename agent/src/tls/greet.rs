@@ -59,9 +59,7 @@ impl Connection {
             Phase::Hello => Ok(Some(message)),
             Phase::Tls13(_) => self.message_tls13(direction, &message).map(|()| None),
             Phase::Tls12(_) => {
-                if message.kind == MessageType::Certificate {
-                    self.certificate(direction, Certificate::leaf_tls12(message.body()));
-                }
+                self.message_tls12(direction, &message);
                 Ok(None)
             }
         }
@@ -261,6 +259,30 @@ impl Connection {
         Ok(())
     }
 
+    fn message_tls12(&mut self, direction: Direction, message: &Message) {
+        let half = self.half(direction);
+        let (current, at) = (half.current, half.at);
+        // What comes before ChangeCipherSpec belongs to the next handshake.
+        let next = current.map_or(0, |current| current.saturating_add(1));
+        match (message.kind, self.side(direction), current) {
+            (MessageType::Certificate, ..) => {
+                self.certificate(direction, next, Certificate::leaf_tls12(message.body()));
+            }
+            (MessageType::CertificateVerify, Some(Side::Client), _) => {
+                self.authentication.verify(next);
+            }
+            (MessageType::Finished, Some(side), Some(current)) => {
+                match side {
+                    Side::Client => self.authentication.finish(current, at),
+                    // In a handshake with certificates it waits for the client's.
+                    Side::Server => self.authentication.answer(current, at),
+                }
+                self.tell_proved();
+            }
+            _ => {}
+        }
+    }
+
     fn message_tls13(&mut self, direction: Direction, message: &Message) -> Result<(), Reason> {
         let Some(side) = self.side(direction) else { return Ok(()) };
         let stage = self.lane(direction).stage();
@@ -272,8 +294,13 @@ impl Connection {
             (MessageType::EncryptedExtensions, Side::Server, Some(Stage::Handshake)) => {
                 self.encrypted_extensions(direction, message)?;
             }
-            (MessageType::Certificate, _, _) => {
-                self.certificate(direction, Certificate::leaf_tls13(message.body()));
+            // One that is shown later (RFC 8446 §4.6.2) is not told: what the server sends next
+            // may have been on its way, so nothing says that it was taken.
+            (MessageType::Certificate, _, Some(Stage::Handshake)) => {
+                self.certificate(direction, 0, Certificate::leaf_tls13(message.body()));
+            }
+            (MessageType::CertificateVerify, Side::Client, Some(Stage::Handshake)) => {
+                self.authentication.verify(0);
             }
             (MessageType::EndOfEarlyData, Side::Client, Some(Stage::Early)) => {
                 self.lane(direction).set_mode(Mode::Waiting(Stage::Handshake));
@@ -281,6 +308,10 @@ impl Connection {
             (MessageType::Finished, _, Some(Stage::Handshake)) => {
                 if side == Side::Server {
                     tls.finish();
+                } else {
+                    let at = self.half(direction).at;
+                    self.authentication.finish(0, at);
+                    self.tell_proved();
                 }
                 self.lane(direction).set_mode(Mode::Waiting(Stage::Application));
             }
@@ -318,14 +349,22 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells of a certificate. One that cannot be read is the peers' affair.
+    /// Takes a certificate of the `handshake`th handshake. One that cannot be read is the peers'
+    /// affair.
     fn certificate(
         &mut self,
         direction: Direction,
+        handshake: usize,
         leaf: Result<Option<Certificate>, super::reader::Malformed>,
     ) {
-        if let (Some(sender), Ok(Some(leaf))) = (self.side(direction), leaf) {
-            self.outputs.push_back(Output::Certificate { sender, certificate: Box::new(leaf) });
+        let leaf = leaf.ok().flatten().map(Box::new);
+        match self.side(direction) {
+            Some(Side::Client) => self.authentication.claim(handshake, leaf),
+            Some(sender @ Side::Server) => {
+                let told = leaf.map(|certificate| Output::Certificate { sender, certificate });
+                self.outputs.extend(told);
+            }
+            None => {}
         }
     }
 }

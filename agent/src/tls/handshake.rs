@@ -33,6 +33,8 @@ pub enum MessageType {
     Certificate,
     /// certificate_request
     CertificateRequest,
+    /// certificate_verify
+    CertificateVerify,
     /// finished
     Finished,
     /// key_update
@@ -52,6 +54,7 @@ impl From<u8> for MessageType {
             8 => Self::EncryptedExtensions,
             11 => Self::Certificate,
             13 => Self::CertificateRequest,
+            15 => Self::CertificateVerify,
             20 => Self::Finished,
             24 => Self::KeyUpdate,
             other => Self::Other(other),

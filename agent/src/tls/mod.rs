@@ -10,13 +10,14 @@
 //! - [`secret`] is what a probe hit shows, [`pool`] keeps hits until a flow asks for them;
 //! - [`suite`] and [`schedule`] turn a secret into keys, [`protect`] opens one record with them;
 //! - `lane` keeps one direction's place, [`open`] drives both, `greet` takes the handshake's
-//!   steps, [`unlock`] tries what is offered, `tls13` and `tls12` know the two key schedules;
+//!   steps, `authentication` judges what a client shows of itself, [`unlock`] tries what is offered, `tls13` and `tls12` know the two key schedules;
 //!   [`output`] is what comes out.
 //!
 //! Invariants: nothing here reads a clock, a file or a socket. Secrets do not leave this module,
 //! are wiped on drop and have no `Debug`. A tag or MAC proves every byte of plaintext, so that a
 //! decoy can only fail to open. Everything that peers can make grow has a bound, and loss is data.
 
+mod authentication;
 pub mod certificate;
 mod greet;
 pub mod handshake;

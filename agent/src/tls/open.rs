@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{
+    authentication::Authentication,
     greet::Greeting,
     handshake::Message,
     lane::{Event, Lane, Mode},
@@ -51,6 +52,8 @@ pub(super) struct Half {
     pub current: Option<usize>,
     /// Whether a ChangeCipherSpec was read whose effect waits for the other direction.
     pub turning: bool,
+    /// When the record that was taken last was complete.
+    pub at: Timestamp,
     /// Newest hit that was tried here.
     pub(super) seen: HitId,
 }
@@ -64,6 +67,7 @@ pub struct Connection {
     pub(super) client: Option<Direction>,
     pub(super) phase: Phase,
     pub(super) greeting: Greeting,
+    pub(super) authentication: Authentication,
     pub(super) outputs: VecDeque<Output>,
     pub(super) origins: Vec<Origin>,
     /// What was asked for, and shown, when the first record opened.
@@ -95,6 +99,7 @@ impl Connection {
             client: None,
             phase: Phase::Hello,
             greeting: Greeting::default(),
+            authentication: Authentication::default(),
             outputs: VecDeque::new(),
             origins: Vec::new(),
             proof: None,
@@ -300,6 +305,7 @@ impl Connection {
     }
 
     fn clear(&mut self, direction: Direction, content: ContentType, bytes: &[u8], at: Timestamp) {
+        self.half_mut(direction).at = at;
         match content {
             ContentType::Handshake => self.lane(direction).feed_messages(bytes),
             ContentType::Alert => self.alert(direction, bytes, at),
@@ -317,6 +323,8 @@ impl Connection {
         if skipped > 0 {
             self.outputs.push_back(Output::Gap { direction, at, at_most: Some(skipped) });
         }
+        self.half_mut(direction).at = at;
+        self.note_answer(direction, opened.content, at);
         match opened.content {
             ContentType::Handshake => self.lane(direction).feed_messages(&opened.plaintext),
             ContentType::Alert => self.alert(direction, &opened.plaintext, at),

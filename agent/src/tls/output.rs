@@ -18,7 +18,8 @@ pub enum Output {
     /// What the server chose: at its ServerHello in TLS 1.2, when its extensions could be read in
     /// 1.3. Again after a renegotiation.
     Negotiated(Negotiated),
-    /// The leaf that a side authenticates itself with.
+    /// The leaf that a side authenticates itself with: the server's when it is shown, the client's
+    /// once it has proved to hold the key and the server went on.
     Certificate {
         /// Who sent it.
         sender: Side,

@@ -1,10 +1,12 @@
 //! One connection of the wire path: its TLS, the sockets at which it was seen, and how far it was
 //! told.
 
+use std::sync::Arc;
+
 use crate::{
     capture::wire::{attribution::Observed, waiting::Wait},
     clock::Timestamp,
-    flow::chunk::Direction,
+    flow::chunk::{Direction, Handshake},
     tls::open::Connection,
     wire::{Side, segment::FlowKey},
 };
@@ -32,6 +34,8 @@ pub(super) struct Flow {
     pub held: usize,
     pub wait: Option<Wait>,
     pub observed: Option<Observed>,
+    /// What its handshake told, as far as it was read.
+    pub handshake: Arc<Handshake>,
 }
 
 impl Flow {
@@ -49,6 +53,7 @@ impl Flow {
             held: 0,
             wait: None,
             observed: None,
+            handshake: Arc::default(),
         }
     }
 

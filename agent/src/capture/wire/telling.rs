@@ -1,5 +1,7 @@
 //! What an opened connection tells, as captured events seen from its observed end.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -11,8 +13,11 @@ use crate::{
         },
     },
     clock::Timestamp,
-    flow::chunk::{Direction, Socket, UNKNOWN_LOSS},
-    tls::output::Output,
+    flow::chunk::{ClientCertificate, Direction, Socket, UNKNOWN_LOSS},
+    tls::{
+        certificate::Certificate,
+        output::{self, Output},
+    },
     wire::{Side, segment::FlowKey},
 };
 
@@ -21,6 +26,7 @@ impl Flow {
     pub(super) fn tell(
         &mut self,
         output: Output,
+        now: Timestamp,
         out: &mut Vec<CaptureEvent<Bytes>>,
     ) -> Option<Timestamp> {
         if let Output::Closed { .. } = output {
@@ -37,6 +43,10 @@ impl Flow {
         };
         if let Some((direction, end)) = told {
             *self.told.at(sender(direction)) = end;
+        }
+        let learnt = self.learn(&output);
+        if let (true, Some(observed)) = (learnt, self.observed) {
+            out.push(self.handshake_event(observed, now));
         }
         let observed = self.observed.as_mut()?;
         let session = observed.session;
@@ -79,6 +89,40 @@ impl Flow {
             | Output::Certificate { .. }
             | Output::Alert { .. } => None,
         }
+    }
+
+    /// Keeps what is learnt of the handshake; whether it was something.
+    fn learn(&mut self, output: &Output) -> bool {
+        let handshake = &mut self.handshake;
+        match output {
+            Output::Offered(offer) => {
+                let handshake = Arc::make_mut(handshake);
+                handshake.server_name.clone_from(&offer.server_name);
+                handshake.ja4 = Some(offer.ja4.clone());
+            }
+            Output::Negotiated(chosen) => {
+                let handshake = Arc::make_mut(handshake);
+                handshake.version = Some(chosen.version.as_str().to_owned());
+                handshake.suite = Some(chosen.suite.name.to_owned());
+                handshake.alpn = chosen.alpn.as_ref().map(|name| name.escape_ascii().to_string());
+                handshake.resumed = chosen.resumed;
+                // Each handshake authenticates anew.
+                handshake.client_certificate = None;
+            }
+            Output::Certificate { sender: output::Side::Client, certificate } => {
+                let Certificate { thumbprint, subject, issuer } = (**certificate).clone();
+                let certificate = ClientCertificate { thumbprint, subject, issuer };
+                Arc::make_mut(handshake).client_certificate = Some(certificate);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What the handshake told so far.
+    pub(super) fn handshake_event(&self, observed: Observed, at: Timestamp) -> CaptureEvent<Bytes> {
+        let (session, handshake) = (observed.session, Arc::clone(&self.handshake));
+        CaptureEvent::Handshake { at, session, handshake }
     }
 
     /// The addresses, as the observed end has them.

@@ -4,9 +4,10 @@
 mod attribution;
 mod bodies;
 mod bounds;
+mod handshake;
 mod loss;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use scopewatch_common::Capture;
@@ -15,7 +16,7 @@ use super::{Captured, Wire};
 use crate::{
     capture::{CaptureEvent, SessionKey},
     clock::Timestamp,
-    flow::chunk::{Direction, Socket},
+    flow::chunk::{Direction, Handshake, Socket},
     tls::{
         secret::Origin,
         tests::{
@@ -96,6 +97,7 @@ struct Rig {
 struct Told {
     sessions: Vec<SessionKey>,
     sockets: Vec<(Socket, Option<u32>)>,
+    handshakes: Vec<Arc<Handshake>>,
     inbound: Vec<u8>,
     outbound: Vec<u8>,
     lost: u64,
@@ -212,6 +214,7 @@ impl Rig {
                 }
                 CaptureEvent::Close { direction, .. } => told.closed.push(direction),
                 CaptureEvent::Skipped { bytes, .. } => told.skipped += bytes,
+                CaptureEvent::Handshake { handshake, .. } => told.handshakes.push(handshake),
                 CaptureEvent::Plain { .. }
                 | CaptureEvent::Process(_)
                 | CaptureEvent::Exit { .. }

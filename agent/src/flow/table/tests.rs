@@ -1,7 +1,7 @@
 //! What a table makes of events.
 
 use super::*;
-use crate::flow::chunk::Socket;
+use crate::flow::chunk::{Handshake, Socket};
 
 const LIMITS: Limits = Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC };
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -46,6 +46,28 @@ fn feed(
 
 fn statuses(seen: &[Seen]) -> Vec<Option<u16>> {
     seen.iter().map(|seen| seen.exchange.response.as_ref().map(|r| r.status)).collect()
+}
+
+#[test]
+fn an_exchange_carries_what_of_the_handshake_was_told_before_it_ended() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let told = |name: &str| CaptureEvent::Handshake {
+        at: at(1),
+        session: key,
+        handshake: Arc::new(Handshake { server_name: Some(name.into()), ..Handshake::default() }),
+    };
+    let events = [
+        young(7),
+        told("first"),
+        data(1, key, Direction::Inbound, 0, REQUEST),
+        told("second"),
+        data(1, key, Direction::Outbound, 0, RESPONSE),
+        told("third"),
+    ];
+    let seen = feed(&mut table, events);
+    let known = seen[0].connection.handshake.as_ref().unwrap();
+    assert_eq!(known.server_name.as_deref(), Some("second"));
 }
 
 #[test]

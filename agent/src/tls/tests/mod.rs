@@ -74,8 +74,8 @@ fn play(session: &Session) -> (Connection, Seen) {
     let mut pool = SecretPool::new();
     session.hits.iter().for_each(|hit| pool.insert(hit.clone()));
     let (mut connection, mut seen) = (Connection::new(), Seen::default());
-    for (direction, bytes) in &session.flow {
-        connection.feed(*direction, Timestamp(1), bytes);
+    for (at, (direction, bytes)) in (1..).zip(&session.flow) {
+        connection.feed(*direction, Timestamp(at), bytes);
         connection.resolve(&pool);
         seen.drain(&mut connection);
     }

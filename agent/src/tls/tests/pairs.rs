@@ -14,7 +14,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use super::{Session, Shown, check, hit, key_log};
+use super::{Session, Shown, check, hit, key_log, play};
 use crate::{
     flow::chunk::Direction,
     tls::{
@@ -224,6 +224,21 @@ fn client_certificates_are_told_in_both_versions() {
         );
         let der = CertificateDer::from_pem_slice(CLIENT).unwrap();
         assert_eq!(leaf.thumbprint.as_slice(), digest(&SHA256, &der).as_ref());
+    }
+}
+
+#[test]
+fn a_client_certificate_that_no_server_was_seen_to_take_is_not_told() {
+    for version in rustls::ALL_VERSIONS {
+        let mut session = Ends::new(suite(version), true).talk(b"", &[]);
+        // The client's second flight proves its certificate; the server's after it takes it.
+        let second =
+            session.flow.iter().enumerate().filter(|(_, (way, _))| *way == Direction::Outbound);
+        let (proof, _) = second.take(2).last().unwrap();
+        session.flow.truncate(proof + 1);
+        let (_, seen) = play(&session);
+        assert!(seen.certificates.iter().all(|(side, _)| *side == Side::Server), "{version:?}");
+        assert_eq!(seen.certificates.len(), 1);
     }
 }
 

@@ -1,0 +1,75 @@
+//! What a connection's handshake told.
+
+use std::sync::Arc;
+
+use rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+
+use super::{ANSWER, CLIENT, Line, Local, Pair, REQUEST, Rig, SERVER, suite};
+use crate::{
+    capture::CaptureEvent,
+    flow::chunk::{Direction, Handshake},
+    tls::{suite::Suite, tests::Session},
+};
+
+/// What is known of the handshake when the request was told, and when the answer was.
+fn known(session: &Session) -> [Option<Arc<Handshake>>; 2] {
+    let (mut rig, mut line) = (Rig::new(), Line::new(1, Local::Both));
+    rig.connect(&mut line);
+    rig.derive(session, CLIENT);
+    rig.derive(session, SERVER);
+    rig.send(&mut line, &session.flow);
+    let mut known = [None, None];
+    let mut latest = None;
+    for event in rig.out.drain(..) {
+        match event {
+            CaptureEvent::Handshake { handshake, .. } => latest = Some(handshake),
+            CaptureEvent::Data { direction: Direction::Inbound, .. } => {
+                known[0].clone_from(&latest);
+            }
+            CaptureEvent::Data { .. } => known[1].clone_from(&latest),
+            _ => {}
+        }
+    }
+    known
+}
+
+fn pair(version: &'static SupportedProtocolVersion, certificate: bool) -> Pair {
+    Pair::new(suite(version), certificate)
+}
+
+const TURN: &[(&[u8], &[u8])] = &[(REQUEST, ANSWER)];
+
+#[track_caller]
+fn check(version: &'static SupportedProtocolVersion, name: &str) {
+    let pair = pair(version, false);
+    let [asked, answered] = known(&pair.talk(b"", TURN));
+    assert_eq!(asked, answered, "all of it is known before the first request");
+    let full = asked.unwrap();
+    assert_eq!(full.server_name.as_deref(), Some("server.test"));
+    assert_eq!(full.alpn.as_deref(), Some("http/1.1"));
+    assert_eq!(full.version.as_deref(), Some(name));
+    assert_eq!(full.suite.as_deref(), Suite::find(suite(version).suite().into()).map(|it| it.name));
+    assert!(full.ja4.as_deref().unwrap().starts_with(if name == "1.3" { "t13d" } else { "t12d" }));
+    assert_eq!((full.resumed, &full.client_certificate), (false, &None));
+    let [resumed, _] = known(&pair.talk(b"", TURN));
+    assert!(resumed.unwrap().resumed);
+}
+
+#[test]
+fn names_version_and_resumption_are_told() {
+    check(&TLS12, "1.2");
+    check(&TLS13, "1.3");
+}
+
+#[test]
+fn a_client_certificate_is_known_by_the_answer_at_the_latest() {
+    for version in [&TLS12, &TLS13] {
+        let [_, answered] = known(&pair(version, true).talk(b"", TURN));
+        let certificate = answered.unwrap().client_certificate.clone().unwrap();
+        assert_eq!(certificate.subject, "CN=client.test,O=Example\\, Inc.,C=FR");
+        assert_eq!(certificate.issuer, "CN=scopewatch test CA");
+    }
+}
