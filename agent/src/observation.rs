@@ -21,8 +21,10 @@ use crate::{
     token::{
         Credential, Evidence,
         fingerprint::FingerprintKey,
+        keys::Trust,
         reader::Reader,
         shape::{TOKEN, is_token, without_secrets},
+        sources::Sources,
     },
 };
 
@@ -81,6 +83,8 @@ pub struct PrivacyOptions {
 /// Turns exchanges into observations, for one worker: it remembers the credentials that it read.
 pub struct Observer {
     reader: Reader,
+    sources: Sources,
+    trust: Trust,
     privacy: PrivacyOptions,
 }
 
@@ -189,7 +193,8 @@ impl Observer {
     /// An observer that fingerprints with `key`.
     #[must_use]
     pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions) -> Self {
-        Self { reader: Reader::new(key), privacy }
+        let (sources, trust) = (Sources::default(), Trust::default());
+        Self { reader: Reader::new(key), sources, trust, privacy }
     }
 
     /// One like it that has read nothing, for another worker.
@@ -208,9 +213,9 @@ impl Observer {
     ) -> Observation {
         let Exchange { index, role, request, response, notes, anomalies } = exchange;
         let mut cuts = Cuts::default();
-        let credentials = request
-            .as_ref()
-            .map_or_else(Vec::new, |request| self.reader.credentials(&request.fields, &mut cuts));
+        let credentials = request.as_ref().map_or_else(Vec::new, |request| {
+            self.reader.credentials(request, &self.sources, &self.trust, &mut cuts)
+        });
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
