@@ -12,7 +12,9 @@ use crate::{
     flow::chunk::{ClientCertificate, Connection, Handshake, Socket, Transport},
     http::{
         anomaly::Anomalies,
+        body::grpc::Messages,
         message::{Exchange, Fields, Note, Request, Response, Role, Version},
+        operation::{self, Operations},
         path::Target,
     },
     identity::process::Process,
@@ -121,6 +123,10 @@ pub struct Observation {
     pub request: Option<Asked>,
     /// What was answered; `None` where nothing was captured of it.
     pub response: Option<Answered>,
+    /// The operations that the request names, where its route or protocol says that it does.
+    pub operations: Option<Operations>,
+    /// What of the exchange is a gRPC call.
+    pub grpc: Option<GrpcCall>,
     /// The request's credentials, in wire order.
     pub credentials: Vec<Arc<Credential>>,
     /// Who the first credential speaks for.
@@ -165,6 +171,29 @@ pub struct Answered {
     pub started: Timestamp,
     /// When its last byte was captured.
     pub ended: Timestamp,
+}
+
+/// What is kept of a gRPC call, beside its operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GrpcCall {
+    /// Status in the trailers; `None` if none was seen.
+    pub status: Option<u32>,
+    /// Messages of the request.
+    pub request: Option<Messages>,
+    /// Messages of the response.
+    pub response: Option<Messages>,
+}
+
+impl GrpcCall {
+    fn of(request: Option<&Request>, response: Option<&Response>) -> Option<Self> {
+        let is_asked = request.is_some_and(|request| request.fields.is_grpc());
+        let is_answered = response.is_some_and(|response| response.fields.is_grpc());
+        (is_asked || is_answered).then(|| Self {
+            status: response.and_then(Response::grpc_status),
+            request: request.and_then(|request| request.content.messages()),
+            response: response.and_then(|response| response.content.messages()),
+        })
+    }
 }
 
 /// Position in a distributed trace (W3C Trace Context §3.2).
@@ -219,6 +248,8 @@ impl Observer {
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
+        let operations =
+            request.as_ref().and_then(|it| operation::of_request(it, notes, &mut cuts));
         let begun = request.as_ref().map(|request| request.started);
         let answered_from = response.as_ref().map(|response| response.started);
         Observation {
@@ -237,6 +268,8 @@ impl Observer {
             cuts,
             request: asked,
             response: response.as_ref().map(answered),
+            operations,
+            grpc: GrpcCall::of(request.as_ref(), response.as_ref()),
             identity: self.identity(credentials.first().map(AsRef::as_ref)),
             credentials,
             key_id: self.reader.key().id(),
@@ -287,8 +320,7 @@ impl Observer {
 
 fn asked(request: &Request, cuts: &mut Cuts) -> Asked {
     let fields = &request.fields;
-    // HTTP/2 has the authority in a pseudo-field (RFC 9113 §8.3.1).
-    let host = fields.first(":authority").or_else(|| fields.first("host"));
+    let host = fields.host();
     Asked {
         method: METHODS.iter().find(|each| **each == request.method).unwrap_or(&OTHER_METHOD),
         target: Target::read(&request.method, &request.target, host, cuts),

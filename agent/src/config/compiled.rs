@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     clock::NANOS_PER_SEC,
     config::{error::ConfigError, raw},
+    http::body::Wanted,
     observation::SubjectMode,
     sandbox::protocol::Sight,
 };
@@ -22,6 +23,8 @@ pub struct Config {
     pub plain_ports: Vec<u16>,
     /// The only way to see sockets that is allowed; `None` for the best that the kernel has.
     pub sockets: Option<Sight>,
+    /// Which bodies are read.
+    pub wanted: Wanted,
     /// Worker threads.
     pub workers: usize,
     /// Connections followed at once by one worker.
@@ -40,7 +43,8 @@ pub struct Config {
 /// A value is out of its bounds.
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
-        capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets },
+        capture:
+            raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets, form_bodies },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
     } = raw;
@@ -61,6 +65,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         path,
         plain_ports,
         sockets: sockets.only(),
+        wanted: Wanted { forms: form_bodies, ..Wanted::default() },
         rescan: Duration::from_secs(rescan.into()),
         workers,
         connections_per_worker: connections.div_ceil(workers),

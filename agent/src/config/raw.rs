@@ -37,6 +37,8 @@ pub struct Capture {
     pub plain_http: PlainHttp,
     /// How it is seen which socket a thread uses.
     pub sockets: Sockets,
+    /// Whether forms in requests are read, up to 32 KiB each, for the credentials in them.
+    pub form_bodies: bool,
 }
 
 /// `capture.plain_http:`
@@ -120,6 +122,7 @@ impl Default for Capture {
             path: Path::Auto,
             plain_http: PlainHttp::default(),
             sockets: Sockets::Auto,
+            form_bodies: true,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         handshake::Tls,
         model::{
             Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
-            Meta, Observed, Outcome, Process, SCHEMA_VERSION, Server, ServerOutcome, Severity,
+            Meta, Observed, Outcome, Process, Rpc, SCHEMA_VERSION, Server, ServerOutcome, Severity,
             Time, Token, Trace,
         },
         shared::Shared,
@@ -20,16 +20,21 @@ use crate::{
     flow::chunk::{Handshake, Transport},
     http::{
         anomaly::{Anomalies, Grade},
+        body::grpc::Messages,
         message::{Note, Role, Version},
     },
     identity,
-    observation::{Answered, Observation},
+    observation::{GrpcCall, Observation},
     text::Cuts,
     token::{self, fingerprint},
 };
 
 /// Longest text kept of what the kernel says of a process, in bytes: it chooses its paths itself.
 pub const MAX_PROCESS_TEXT: usize = 1024;
+
+const GRPC_OK: u32 = 0;
+const GRPC_PERMISSION_DENIED: u32 = 7;
+const GRPC_UNAUTHENTICATED: u32 = 16;
 
 /// Processes whose group is remembered, with some KiB at most each: those that hold connections
 /// now are few beside those that ever did.
@@ -99,7 +104,7 @@ impl Author {
             peer,
             observation: observed(seen, &cuts),
             authz: Authz {
-                server_outcome: server_outcome(seen.response),
+                server_outcome: server_outcome(seen),
                 scopes: first
                     .and_then(token::Credential::claims)
                     .map_or_else(Vec::new, |claims| claims.scopes.clone()),
@@ -108,6 +113,7 @@ impl Author {
             server: unless_empty(server),
             tls: seen.handshake.as_ref().map(|handshake| self.tls(seen.connection, handshake)),
             http: unless_empty(http(seen)),
+            rpc: seen.grpc.map(rpc),
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
             }),
@@ -157,7 +163,7 @@ impl Author {
             observed_time: Time(seen.observed_at),
             seq,
             severity: severity(&seen.anomalies),
-            outcome: match server_outcome(seen.response) {
+            outcome: match server_outcome(seen) {
                 ServerOutcome::Allowed => Outcome::Success,
                 ServerOutcome::Denied | ServerOutcome::Failed => Outcome::Failure,
                 ServerOutcome::Unknown => Outcome::Unknown,
@@ -199,6 +205,8 @@ fn process(process: &identity::process::Process, cuts: &mut Cuts) -> Process {
 
 fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
     let notes = seen.notes.iter().map(|note| note.as_str().to_owned());
+    let is_unsure = seen.operations.as_ref().is_some_and(|asked| !asked.is_complete);
+    let unsure = is_unsure.then(|| "operation_unknown".to_owned());
     let cuts = cuts.iter().map(|field| format!("truncated:{field}"));
     Observed {
         role: seen.role,
@@ -208,14 +216,15 @@ fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
         transport: Some(seen.transport),
         library: None,
         proto: version(seen).map(|version| alpn(version).to_owned()),
-        notes: notes.chain(cuts).collect(),
+        notes: notes.chain(unsure).chain(cuts).collect(),
     }
 }
 
 /// Whether nothing is missing, and nobody may have read the messages in another way.
 fn is_complete(seen: &Observation) -> bool {
     let is_whole = seen.notes.iter().all(|note| *note == Note::Upgraded);
-    let is_clear = !seen.anomalies.is_ambiguous();
+    let is_clear = !seen.anomalies.is_ambiguous()
+        && seen.operations.as_ref().is_none_or(|asked| asked.is_complete);
     is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
 }
 
@@ -261,6 +270,7 @@ fn http(seen: &Observation) -> Http {
     };
     let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| carried.to_owned()));
     let answered = seen.response.filter(|_| asked.is_some());
+    let operations = seen.operations.as_ref().map_or(&[][..], |asked| &asked.list);
     let since = |at: Timestamp| at.since(seen.time);
     Http {
         method: asked.map(|asked| asked.method.to_owned()),
@@ -275,6 +285,9 @@ fn http(seen: &Observation) -> Http {
         resp_start_ns: answered.map(|answered| since(answered.started)),
         duration_ns: answered.map(|answered| since(answered.ended)),
         version: version(seen).map(|version| version.as_str().to_owned()),
+        operation_protocol: seen.operations.as_ref().map(|asked| asked.protocol),
+        operation: operations.iter().map(ToString::to_string).collect(),
+        operation_fields: operations.iter().flat_map(|each| each.fields.clone()).collect(),
         query_keys: target.map_or_else(Vec::new, |target| target.query_keys.clone()),
         anomaly: seen.anomalies.request.iter().collect(),
         resp_anomaly: seen.anomalies.response.iter().collect(),
@@ -294,12 +307,28 @@ const fn alpn(version: Version) -> &'static str {
     }
 }
 
-fn server_outcome(response: Option<Answered>) -> ServerOutcome {
-    match response.map(|answered| answered.status) {
-        Some(401 | 403 | 407) => ServerOutcome::Denied,
-        Some(..400) => ServerOutcome::Allowed,
-        Some(400..) => ServerOutcome::Failed,
-        None => ServerOutcome::Unknown,
+fn rpc(call: GrpcCall) -> Rpc {
+    let is_inexact = |side: Option<Messages>| side.is_some_and(|messages| !messages.is_exact());
+    Rpc {
+        status_code: call.status,
+        req_messages: call.request.map(|messages| messages.count()),
+        resp_messages: call.response.map(|messages| messages.count()),
+        at_least: (is_inexact(call.request) || is_inexact(call.response)).then_some(true),
+    }
+}
+
+fn server_outcome(seen: &Observation) -> ServerOutcome {
+    let status = seen.response.map(|answered| answered.status);
+    match (status, seen.grpc.map(|call| call.status)) {
+        (Some(401 | 403 | 407), _) => ServerOutcome::Denied,
+        (Some(400..), _) => ServerOutcome::Failed,
+        // A call's own status, as HTTP's is 200 whatever came of it (gRPC over HTTP/2).
+        (Some(..400), Some(Some(GRPC_OK)) | None) => ServerOutcome::Allowed,
+        (Some(..400), Some(Some(GRPC_PERMISSION_DENIED | GRPC_UNAUTHENTICATED))) => {
+            ServerOutcome::Denied
+        }
+        (Some(..400), Some(Some(_))) => ServerOutcome::Failed,
+        (Some(..400), Some(None)) | (None, _) => ServerOutcome::Unknown,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     event::{group::group, handshake::Tls, shared::Shared},
     flow::chunk::Transport,
-    http::{anomaly::Anomaly, message::Role},
+    http::{anomaly::Anomaly, message::Role, operation::Protocol},
     names::named_enum,
     token::{
         Evidence, Format, Kind, TokenState,
@@ -48,11 +48,11 @@ named_enum! {
 named_enum! {
     /// Whether the exchange did what it was to do, by its status alone.
     pub enum Outcome {
-        /// 1xx to 3xx
+        /// 1xx to 3xx, of gRPC status 0
         Success = "success",
-        /// 4xx and above
+        /// 4xx and above, other statuses of gRPC
         Failure = "failure",
-        /// No response was seen
+        /// No response was seen, or not the status of a gRPC call
         Unknown = "unknown",
     }
 }
@@ -60,13 +60,14 @@ named_enum! {
 named_enum! {
     /// What the server decided, by its status alone.
     pub enum ServerOutcome {
-        /// 1xx to 3xx: it did what was asked.
+        /// 1xx to 3xx, of gRPC status 0: it did what was asked.
         Allowed = "allowed",
-        /// 401, 403 or 407: it refused the caller.
+        /// 401, 403 or 407, of gRPC status 7 or 16: it refused the caller.
         Denied = "denied",
-        /// Other 4xx, 5xx: it failed for reasons that need not be the caller's rights.
+        /// Other 4xx, 5xx, other statuses of gRPC: it failed for reasons that need not be the
+        /// caller's rights.
         Failed = "failed",
-        /// No response was seen.
+        /// No response was seen, or not the status of a gRPC call.
         Unknown = "unknown",
     }
 }
@@ -118,6 +119,8 @@ group! {
             tls: Shared<Tls> ["group", ""],
             /// The exchange.
             http: Http ["group", ""],
+            /// The gRPC call that the exchange is.
+            rpc: Rpc ["group", ""],
             /// The distributed trace that the request belongs to.
             trace: Trace ["group", ""],
             /// The first credential of the request, without its secret.
@@ -253,8 +256,9 @@ group! {
         list {
             /// What is missing: `request_head_lost`, `headers_incomplete`, `request_body_lost`,
             /// `response_head_lost`, `response_headers_incomplete`, `response_body_lost`,
-            /// `unfinished`; or that the exchange changed the protocol: `upgraded`; `truncated:`
-            /// and the name of a field that was cut to its limit.
+            /// `unfinished`; `operation_unknown`, if there may be more than `http.operation` says;
+            /// or that the exchange changed the protocol: `upgraded`; `truncated:` and the name of
+            /// a field that was cut to its limit.
             notes: String ["name", ""],
         }
     }
@@ -329,10 +333,20 @@ group! {
             resp_start_ns: u64 ["nanoseconds", ""],
             /// From the first byte of the request to the last of the response.
             duration_ns: u64 ["nanoseconds", ""],
+            /// How `http.operation` is named.
+            operation_protocol: Protocol ["one of", ""],
             /// Protocol version.
             version: String ["`1.0`, `1.1` or `2`", "RFC 9110 §2.5"],
         }
         list {
+            /// The operations that the request asks for, up to 16: gRPC's `service/method`, a
+            /// JSON-RPC method, MCP's method and its tool or prompt (`tools/call search`),
+            /// GraphQL's type and name (`mutation AddUser`; the caller chose the name). All but
+            /// gRPC's are in the body, which is read where policy marks the route.
+            operation: String ["text, names up to 128 bytes", "OpenTelemetry span names"],
+            /// Outermost fields of GraphQL operations, up to 32, by their names in the server's
+            /// schema: what is executed, whatever the caller calls it.
+            operation_fields: String ["text, up to 128 bytes", "GraphQL §2.5"],
             /// Names of query parameters, in order, up to 32; never their values.
             query_keys: String ["text, up to 64 bytes", "RFC 3986 §3.4"],
             /// What is odd about the form of the request: evidence of smuggling, or of broken
@@ -341,6 +355,26 @@ group! {
             /// What is odd about the form of the response.
             resp_anomaly: Anomaly ["as `http.anomaly`", "RFC 9112 §11.1, RFC 9113 §10.3"],
         }
+    }
+}
+
+group! {
+    /// The gRPC call that the exchange is. Service and method are its `http.operation`.
+    #[derive(Default)]
+    pub struct Rpc {
+        required {}
+        optional {
+            /// gRPC status. It decides the outcome, as `http.status` is 200 whatever came of the
+            /// call.
+            status_code: u32 ["code", "gRPC status codes; OpenTelemetry"],
+            /// Messages of the request.
+            req_messages: u64 ["count", "gRPC over HTTP/2"],
+            /// Messages of the response.
+            resp_messages: u64 ["count", "gRPC over HTTP/2"],
+            /// There, and true, if messages may have been missed: the counts are at least.
+            at_least: bool ["true", ""],
+        }
+        list {}
     }
 }
 

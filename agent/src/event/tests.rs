@@ -16,14 +16,16 @@ use crate::{
         human,
         human::{Colour, Summary},
         json,
-        model::{Container, Event, EventType, Process, Severity, Time},
+        model::{Container, Event, EventType, Process, Rpc, ServerOutcome, Severity, Time},
         sample::{START, author, connection, event, event_of, exchange, jwt, observe},
         shared::Shared,
     },
     flow::chunk::{ClientCertificate, Connection, Handshake, Transport},
     http::{
         anomaly::Anomaly,
+        body::{Content, Sample, grpc::Messages, sample::Purpose},
         message::{Exchange, Note, Role},
+        operation::Protocol,
     },
     observation::SubjectMode,
 };
@@ -201,6 +203,78 @@ fn an_upgrade_is_no_loss() {
     assert!(!event(&seen).observation.complete);
 }
 
+/// A gRPC call of one message, answered by `answers`, and in the trailers by `status`.
+fn grpc(http_status: u16, answers: u8, status: Option<&str>) -> Exchange {
+    let fields = [("host", "api.example.com"), ("content-type", "application/grpc")];
+    let mut seen = exchange(Role::Server, "POST", "/pkg.Orders/Get", &fields, http_status);
+    let messages = |count: u8| {
+        let mut messages = Messages::default();
+        (0..count).for_each(|_| messages.take(&[0, 0, 0, 0, 1, 7]));
+        Content::Grpc(messages)
+    };
+    seen.request.as_mut().unwrap().content = messages(1);
+    let response = seen.response.as_mut().unwrap();
+    response.content = messages(answers);
+    response.fields.push(b"content-type", b"application/grpc");
+    if let Some(status) = status {
+        response.trailers.push(b"grpc-status", status.as_bytes());
+    }
+    seen
+}
+
+#[test]
+fn a_grpc_call_is_told_with_its_messages_and_status() {
+    check("grpc", &event(&grpc(200, 3, Some("0"))));
+}
+
+#[test]
+fn a_grpc_call_is_judged_by_its_own_status() {
+    let check = |http_status, status, expected| {
+        let event = event(&grpc(http_status, 0, status));
+        assert_eq!(event.authz.server_outcome, expected, "{http_status} {status:?}");
+    };
+    check(200, Some("0"), ServerOutcome::Allowed);
+    check(200, Some("7"), ServerOutcome::Denied);
+    check(200, Some("16"), ServerOutcome::Denied);
+    check(200, Some("5"), ServerOutcome::Failed);
+    check(200, Some("4294967296"), ServerOutcome::Unknown);
+    check(200, None, ServerOutcome::Unknown);
+    check(401, None, ServerOutcome::Denied);
+    check(503, None, ServerOutcome::Failed);
+}
+
+#[test]
+fn messages_that_may_have_been_missed_make_the_counts_least() {
+    let mut seen = grpc(200, 2, Some("0"));
+    let Content::Grpc(messages) = &mut seen.response.as_mut().unwrap().content else { return };
+    messages.lose(9);
+    let rpc = event(&seen).rpc.unwrap();
+    assert_eq!((rpc.resp_messages, rpc.at_least), (Some(2), Some(true)));
+}
+
+/// A call of an MCP tool, of which `body` was seen.
+fn mcp(body: &[u8]) -> Exchange {
+    let fields = [("host", "api.example.com"), ("content-type", "application/json")];
+    let mut seen = exchange(Role::Server, "POST", "/mcp", &fields, 200);
+    let mut sample = Sample::new(Purpose::Operation(Protocol::Mcp));
+    sample.take(body);
+    seen.request.as_mut().unwrap().content = Content::Sampled(sample);
+    seen
+}
+
+#[test]
+fn an_operation_is_told_where_the_body_names_it() {
+    check("mcp", &event(&mcp(br#"{"method":"tools/call","params":{"name":"delete_user"}}"#)));
+}
+
+#[test]
+fn an_operation_that_was_not_read_is_not_absent() {
+    let event = event(&mcp(br#"{"method":"tools/call","params":{"arg"#));
+    assert_eq!(event.http.unwrap().operation, ["tools/call"]);
+    assert!(!event.observation.complete);
+    assert_eq!(event.observation.notes, ["operation_unknown"]);
+}
+
 #[test]
 fn colour_is_only_there_if_asked_for() {
     let event = event(&github());
@@ -275,6 +349,15 @@ fn full() -> Event {
     let http = event.http.as_mut().unwrap();
     http.anomaly = vec![Anomaly::ClTe];
     http.resp_anomaly = vec![Anomaly::BareLf];
+    http.operation_protocol = Some(Protocol::Grpc);
+    http.operation = vec!["pkg.Orders/Get".to_owned()];
+    http.operation_fields = vec!["orders".to_owned()];
+    event.rpc = Some(Rpc {
+        status_code: Some(0),
+        req_messages: Some(1),
+        resp_messages: Some(1),
+        at_least: Some(true),
+    });
     let container = Some(Container { id: "c".to_owned() });
     let process = (*event.process).clone();
     event.process = Shared::new(Process { container, start: Some(Time::default()), ..process });
@@ -409,7 +492,13 @@ proptest! {
             ("cookie", &canary),
         ];
         let method = if odd_method { &canary } else { "GET" };
-        let event = event(&exchange(Role::Server, method, &target, &fields, 200));
+        let mut seen = exchange(Role::Server, method, &target, &fields, 200);
+        let mut sample = Sample::new(Purpose::Operation(Protocol::Mcp));
+        let name = json!({"method": "tools/call", "params": {"name": canary, "x": canary}});
+        let other = json!([{"method": canary}, {canary.clone(): canary}]);
+        sample.take(if odd_method { name } else { other }.to_string().as_bytes());
+        seen.request.as_mut().unwrap().content = Content::Sampled(sample);
+        let event = event(&seen);
         let mut summary = Summary::default();
         summary.add(&event);
         let outputs = [

@@ -19,7 +19,7 @@ use crate::{
         chunk::{Chunk, Connection, Direction, Payload, Transport, UNKNOWN_LOSS},
         stream::Stream,
     },
-    http::{detect::Codec, message::Exchange},
+    http::{body::Wanted, detect::Codec, message::Exchange},
     identity::process::Process,
 };
 
@@ -91,6 +91,7 @@ pub struct Seen {
 /// The connections of one worker.
 pub struct Table {
     limits: Limits,
+    wanted: Wanted,
     flows: LruCache<SessionKey, Flow>,
     /// Sessions of each process, to end them with it.
     by_pid: HashMap<u32, HashSet<SessionKey>>,
@@ -118,6 +119,7 @@ impl Table {
         let cap = NonZeroUsize::new(limits.connections).unwrap_or(NonZeroUsize::MIN);
         Self {
             limits,
+            wanted: Wanted::default(),
             flows: LruCache::new(cap),
             by_pid: HashMap::new(),
             processes: LruCache::new(MAX_PROCESSES),
@@ -125,6 +127,12 @@ impl Table {
             exchanges: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// As above; reads of bodies what is `wanted`.
+    #[must_use]
+    pub fn reading(self, wanted: Wanted) -> Self {
+        Self { wanted, ..self }
     }
 
     /// Takes one captured event; appends the exchanges that it completed to `out`.
@@ -222,7 +230,7 @@ impl Table {
 
     /// The flow of a session, made if it is new, and marked as the one used last.
     fn flow(&mut self, session: SessionKey, at: Timestamp) -> &mut Flow {
-        let Self { flows, by_pid, processes, counts, begun, .. } = self;
+        let Self { flows, by_pid, processes, counts, begun, wanted, .. } = self;
         let begun = *begun.get_or_insert(at);
         let flow = flows.get_or_insert_mut(session, || {
             counts.connections += 1;
@@ -231,7 +239,7 @@ impl Table {
             let older = process.started.is_none_or(|started| started < begun);
             let joined_late = older && at.since(begun) < OLD_CONNECTION_NANOS;
             let connection = Connection::new(connection_id(session), process);
-            Flow::new(connection, joined_late, at)
+            Flow::new(connection, wanted.clone(), joined_late, at)
         });
         flow.last_seen = at;
         flow
@@ -327,8 +335,8 @@ impl Table {
 
 impl Flow {
     /// A connection that is new, or of which earlier bytes may have been missed.
-    fn new(connection: Connection, joined_late: bool, at: Timestamp) -> Self {
-        let mut codec = Codec::new();
+    fn new(connection: Connection, wanted: Wanted, joined_late: bool, at: Timestamp) -> Self {
+        let mut codec = Codec::with(wanted);
         if joined_late {
             // Before any byte and in both directions at once, so that no answer seems lost.
             for direction in [Direction::Inbound, Direction::Outbound] {

@@ -99,7 +99,7 @@ impl Codec {
                 Told::Unsure => return,
                 Told::Http2 { used } => {
                     self.start(
-                        Protocol::Http2(Box::new(http2::Connection::with(self.wanted))),
+                        Protocol::Http2(Box::new(http2::Connection::with(self.wanted.clone()))),
                         out,
                     );
                     bytes.get(used..).unwrap_or_default()
@@ -224,7 +224,10 @@ impl Codec {
         http2: impl FnOnce(&mut http2::Connection, &mut Vec<Exchange>),
     ) {
         if matches!(self.protocol, Protocol::Unknown(_)) {
-            self.start(Protocol::Http1(Box::new(http1::Connection::with(self.wanted))), out);
+            self.start(
+                Protocol::Http1(Box::new(http1::Connection::with(self.wanted.clone()))),
+                out,
+            );
         }
         let ending = match &mut self.protocol {
             Protocol::Unknown(_) | Protocol::Closed(_) => return,

@@ -142,6 +142,20 @@ impl Fields {
         self.first("content-type").is_some_and(|value| value.starts_with(b"application/grpc"))
     }
 
+    /// Host that is asked for, with its port: `Host`, or HTTP/2's `:authority`, which stands
+    /// in its place.
+    #[must_use]
+    pub fn host(&self) -> Option<&[u8]> {
+        self.first("host")
+    }
+
+    /// Media type of the content, without parameters (RFC 9110 §8.3.1).
+    #[must_use]
+    pub fn media_type(&self) -> Option<&[u8]> {
+        let sent = self.first("content-type")?;
+        Some(sent.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+    }
+
     /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,4 +5,5 @@ pub mod body;
 pub mod detect;
 pub mod length;
 pub mod message;
+pub mod operation;
 pub mod path;

@@ -79,8 +79,19 @@ impl Target {
     }
 }
 
+/// The path of a target in origin or absolute form (RFC 9112 §3.2), as it was sent.
+pub(super) fn of_target(target: &str) -> &str {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+        }
+        _ => target,
+    }
+}
+
 /// The host of `[userinfo@]host[:port]`, if it is made of a host's characters only.
-fn host_of(authority: &str) -> Option<String> {
+pub(super) fn host_of(authority: &str) -> Option<String> {
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let host = match bracketed {
@@ -149,7 +160,7 @@ fn is_uuid(text: &str) -> bool {
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1); what is no valid encoding stays as it is.
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

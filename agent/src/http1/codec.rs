@@ -301,7 +301,7 @@ impl Connection {
         self.announce(direction, Kind::Request);
         let Some(index) = self.half(direction).opened.take() else { return };
         let Parsed { message, framing, len } = request;
-        let content = self.wanted.of_request(&message.target, &message.fields);
+        let content = self.wanted.of_request(&message.method, &message.target, &message.fields);
         if let Some(slot) = self.pairs.slot(index) {
             slot.exchange.request = Some(message);
             slot.add_head(len);
@@ -331,8 +331,7 @@ impl Connection {
         let index = self.pairs.answer(Kind::Response.role(direction), &mut self.counts);
         let Some(slot) = self.pairs.slot(index) else { return };
         let asked = slot.exchange.request.as_ref();
-        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
-        let content = self.wanted.of_response(is_sampled, &message.fields);
+        let content = self.wanted.of_response(asked, &message.fields);
         slot.exchange.response = Some(message);
         slot.add_head(len);
         slot.add_anomalies(Kind::Response, framing.anomalies);

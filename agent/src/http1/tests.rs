@@ -272,9 +272,15 @@ fn a_websocket_is_one_exchange_with_its_duration_and_bytes_rfc6455_4() {
 #[test]
 fn first_bytes_are_kept_of_calls_to_authorization_servers_and_of_no_others() {
     let call = |path: &str| {
-        let ask = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\ntoken=a");
-        let tell = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{\"\r\n3\r\na\"}\r\n0\r\n\r\n";
-        let (_, out) = run(&[Ask(ask.as_bytes()), Tell(tell)], 2);
+        let json = "Content-Type: application/json\r\n";
+        let ask = format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\n{json}Content-Length: 7\r\n\r\n{{\"a\":1}}"
+        );
+        let tell = format!(
+            "HTTP/1.1 200 OK\r\n{json}Transfer-Encoding: chunked\r\n\r\n\
+             2\r\n{{\"\r\n3\r\na\"}}\r\n0\r\n\r\n"
+        );
+        let (_, out) = run(&[Ask(ask.as_bytes()), Tell(tell.as_bytes())], 2);
         (out[0].request.clone().unwrap().content, out[0].response.clone().unwrap().content)
     };
     let sampled = |content| match content {
@@ -282,7 +288,7 @@ fn first_bytes_are_kept_of_calls_to_authorization_servers_and_of_no_others() {
         other => panic!("no sample: {other:?}"),
     };
     let (asked, told) = call("/oauth2/token");
-    assert_eq!(sampled(asked), (b"token=a".to_vec(), true));
+    assert_eq!(sampled(asked), (b"{\"a\":1}".to_vec(), true));
     assert_eq!(sampled(told), (b"{\"a\"}".to_vec(), true));
     assert_eq!(call("/orders"), (Content::Counted, Content::Counted));
 }

@@ -215,7 +215,7 @@ impl Connection {
             streams.finish(&mut outlet);
         }
         self.counters = self.counters();
-        self.streams = Streams::with(self.streams.wanted());
+        self.streams = Streams::with(self.streams.wanted().clone());
         self.requests = None;
         self.inbound.is_lossy = true;
         self.outbound.is_lossy = true;

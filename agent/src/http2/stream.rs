@@ -98,9 +98,10 @@ impl Stream {
             self.check_length(Side::Request);
         }
         let target = target.unwrap_or_default();
+        let method = block.method.unwrap_or_default();
         let request = Request {
-            method: block.method.unwrap_or_default(),
-            content: self.wanted.of_request(&target, &block.fields),
+            content: self.wanted.of_request(&method, &target, &block.fields),
+            method,
             target,
             version: Version::Http2,
             head_bytes: block.octets as u64,
@@ -158,12 +159,11 @@ impl Stream {
         self.anomalies.response.add_all(block.anomalies());
         self.declared.response = block.declared_length();
         let asked = self.request.as_ref();
-        let is_sampled = asked.is_some_and(|request| self.wanted.samples(&request.target));
         self.response = Some(Response {
             status,
             version: Version::Http2,
             head_bytes: block.octets as u64,
-            content: self.wanted.of_response(is_sampled, &block.fields),
+            content: self.wanted.of_response(asked, &block.fields),
             fields: block.fields,
             trailers: Default::default(),
             body_bytes: 0,

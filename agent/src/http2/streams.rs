@@ -72,8 +72,8 @@ impl Streams {
     }
 
     /// Which bodies are read.
-    pub const fn wanted(&self) -> Wanted {
-        self.wanted
+    pub const fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     /// A header block of the client. `after_loss` tells that earlier ones may be missing. Returns
@@ -121,7 +121,7 @@ impl Streams {
         let may_open = block.status.is_some()
             && (id > self.last_request || self.lost.iter().any(|lost| lost.0 < id && id < lost.1));
         if may_open && !self.streams.contains_key(&id) {
-            let stream = Stream { wanted: self.wanted, ..Stream::default() };
+            let stream = Stream { wanted: self.wanted.clone(), ..Stream::default() };
             self.streams.insert(id, Box::new(stream));
             self.orphans += 1;
         }
@@ -205,7 +205,7 @@ impl Streams {
     fn open(&mut self, headers: Headers) {
         let id = headers.stream;
         let is_orphan = self.streams.contains_key(&id);
-        let new = || Box::new(Stream { wanted: self.wanted, ..Stream::default() });
+        let new = || Box::new(Stream { wanted: self.wanted.clone(), ..Stream::default() });
         let stream = self.streams.entry(id).or_insert_with(new);
         self.orphans = self.orphans.saturating_sub(usize::from(is_orphan));
         let before = stream.size;

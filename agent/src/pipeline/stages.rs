@@ -60,7 +60,7 @@ impl Stages {
         let limits =
             Limits { connections: config.connections_per_worker, idle_nanos: config.idle_nanos };
         let worker = || Worker {
-            table: Table::new(limits),
+            table: Table::new(limits).reading(config.wanted.clone()),
             observer: observer.fresh(),
             author: Author::new(origin.clone()),
             lines: lines.clone(),

@@ -5,6 +5,7 @@
 //! hold credentials: they are wiped on drop, have no `Debug` output, and end at observation.
 
 pub mod grpc;
+pub mod route;
 pub mod sample;
 pub mod wanted;
 
@@ -49,6 +50,24 @@ impl Content {
             Self::Counted => false,
             Self::Grpc(_) => true,
             Self::Sampled(sample) => sample.is_open(),
+        }
+    }
+
+    /// The body's first bytes, if they were asked for.
+    #[must_use]
+    pub const fn sample(&self) -> Option<&Sample> {
+        match self {
+            Self::Sampled(sample) => Some(sample),
+            Self::Counted | Self::Grpc(_) => None,
+        }
+    }
+
+    /// The messages of a gRPC call, if it is one.
+    #[must_use]
+    pub const fn messages(&self) -> Option<grpc::Messages> {
+        match self {
+            Self::Grpc(messages) => Some(*messages),
+            Self::Counted | Self::Sampled(_) => None,
         }
     }
 

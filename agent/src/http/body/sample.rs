@@ -7,19 +7,46 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::http::operation::Protocol;
+
 /// Most bytes kept of one body. Token and introspection answers with many claims, discovery
 /// documents and key sets stay below it.
 pub const SAMPLE_MAX: usize = 32 * 1024;
 
+/// What a body is read for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Purpose {
+    /// What a call to an authorization server teaches about tokens.
+    #[default]
+    AuthorizationServer,
+    /// A credential in a form (RFC 6750 §2.2).
+    Form,
+    /// The operation that a request names.
+    Operation(Protocol),
+}
+
 /// The first bytes of a body.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Sample {
+    purpose: Purpose,
     bytes: Zeroizing<Vec<u8>>,
     /// The body goes on beyond them.
     is_cut: bool,
 }
 
 impl Sample {
+    /// Nothing yet, of a body that is read for `purpose`.
+    #[must_use]
+    pub fn new(purpose: Purpose) -> Self {
+        Self { purpose, bytes: Zeroizing::default(), is_cut: false }
+    }
+
+    /// What the body is read for.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// Takes the next bytes, as far as there is room.
     pub fn take(&mut self, bytes: &[u8]) {
         if self.is_cut {
@@ -81,7 +108,7 @@ mod tests {
 
     #[test]
     fn as_much_is_kept_as_the_limit_says_and_no_more() {
-        let mut sample = Sample::default();
+        let mut sample = Sample::new(Purpose::Form);
         sample.take(&[1; SAMPLE_MAX - 1]);
         assert!(sample.is_open() && sample.is_whole());
         sample.take(&[2]);
@@ -92,7 +119,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_after_a_loss() {
-        let mut sample = Sample::default();
+        let mut sample = Sample::new(Purpose::Form);
         sample.take(b"ab");
         sample.cut();
         sample.take(b"cd");
@@ -101,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_sample_does_not_print_what_it_holds() {
-        let mut sample = Sample::default();
+        let mut sample = Sample::new(Purpose::Form);
         sample.take(b"access_token=canary");
         assert_eq!(format!("{sample:?}"), "Sample(19 bytes, cut: false)");
     }

@@ -256,7 +256,12 @@ fn messages_of_a_grpc_call_are_counted_across_frames() {
 fn samples_count_towards_what_streams_may_hold() {
     let mut wire = Wire::open();
     let before = wire.connection.buffered();
-    let request = [(":method", "POST"), (":scheme", "https"), (":path", "/token")];
+    let request = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":path", "/token"),
+        ("content-type", "application/json"),
+    ];
     wire.feed(CLIENT, &headers(1, 0, &request));
     wire.feed(CLIENT, &data(1, 0, 10_000));
     assert!(wire.connection.buffered() >= before + 10_000);
