@@ -19,7 +19,8 @@ use crate::{
     names::named_enum,
     text::Cuts,
     token::{
-        Credential, Evidence, fingerprint::FingerprintKey, reader::Reader, shape::without_secrets,
+        Credential, Evidence, fingerprint::FingerprintKey, keys::Trust, reader::Reader,
+        shape::without_secrets, sources::Sources,
     },
 };
 
@@ -75,6 +76,8 @@ pub struct PrivacyOptions {
 /// Turns exchanges into observations, for one worker: it remembers the credentials that it read.
 pub struct Observer {
     reader: Reader,
+    sources: Sources,
+    trust: Trust,
     privacy: PrivacyOptions,
 }
 
@@ -181,7 +184,8 @@ impl Observer {
     /// An observer that fingerprints with `key`.
     #[must_use]
     pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions) -> Self {
-        Self { reader: Reader::new(key), privacy }
+        let (sources, trust) = (Sources::default(), Trust::default());
+        Self { reader: Reader::new(key), sources, trust, privacy }
     }
 
     /// One like it that has read nothing, for another worker.
@@ -200,9 +204,9 @@ impl Observer {
     ) -> Observation {
         let Exchange { index, role, request, response, notes, anomalies } = exchange;
         let mut cuts = Cuts::default();
-        let credentials = request
-            .as_ref()
-            .map_or_else(Vec::new, |request| self.reader.credentials(&request.fields, &mut cuts));
+        let credentials = request.as_ref().map_or_else(Vec::new, |request| {
+            self.reader.credentials(request, &self.sources, &self.trust, &mut cuts)
+        });
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let begun = request.as_ref().map(|request| request.started);
         let answered_from = response.as_ref().map(|response| response.started);

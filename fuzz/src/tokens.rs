@@ -5,11 +5,19 @@ use std::sync::Arc;
 use scopewatch::{
     clock::Timestamp,
     http::{
-        message::Fields,
+        body::{Content, Sample},
+        message::{Fields, Request, Version},
         path::{MAX_PATH, Target},
     },
     text::Cuts,
-    token::{fingerprint::FingerprintKey, reader::Reader, shape::without_secrets},
+    token::{
+        extract::{MAX_CREDENTIALS, exposures},
+        fingerprint::FingerprintKey,
+        keys::Trust,
+        reader::Reader,
+        shape::without_secrets,
+        sources::Sources,
+    },
 };
 use zeroize::Zeroizing;
 
@@ -29,7 +37,24 @@ pub fn token(input: &[u8]) {
             assert_eq!(without_secrets(&shown), shown, "what is shown still holds secrets");
         }
     }
-    for credential in Reader::new(key).credentials(&fields, &mut cuts) {
+    let mut sample = Sample::default();
+    sample.take(input);
+    let request = Request {
+        method: "POST".into(),
+        target: Zeroizing::new(String::from_utf8_lossy(input).into_owned()),
+        version: Version::Http11,
+        head_bytes: 0,
+        fields,
+        body_bytes: 0,
+        content: Content::Sampled(sample),
+        started: Timestamp(0),
+        ended: Timestamp(0),
+    };
+    let _ = exposures(&request, None);
+    let sources = Sources::new(&["x-own".into()], &["s".into()]);
+    let found = Reader::new(key).credentials(&request, &sources, &Trust::default(), &mut cuts);
+    assert!(found.len() <= MAX_CREDENTIALS);
+    for credential in found {
         let _ = (credential.state(Timestamp(0)), credential.evidence(), credential.header());
         if let Some(claims) = credential.claims() {
             assert!(claims.scopes.len() <= scopewatch::token::jwt::MAX_SCOPES);
