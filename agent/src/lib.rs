@@ -32,6 +32,7 @@ pub mod http2;
 // 5 exchanges to observations
 pub mod identity;
 pub mod observation;
+pub mod rules;
 pub mod token;
 // 6 observations to verdicts
 pub mod policy;

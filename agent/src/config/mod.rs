@@ -7,3 +7,4 @@ pub mod error;
 pub mod keyfile;
 pub mod policyfile;
 pub mod raw;
+pub mod rulebook;

@@ -33,6 +33,9 @@ pub struct Call {
     pub expected: Expected,
 }
 
+/// What the sound API wants in proofs on some routes.
+const NONCE: &str = "nonce-of-the-orders-api";
+
 /// A path that any order has.
 const ORDER: &str = "/orders/17";
 
@@ -312,6 +315,12 @@ fn proofs() -> Vec<Call> {
     let shown = |proofs: Value| json!({"token": dpop(), "place": "dpop", "path": "/bound/17", "proofs": proofs});
     let wrong = |name, proofs, reasons| row(name, "sound", shown(proofs), 401, Deny(reasons));
     let on = |path: &str, proof: Value| json!({"token": dpop(), "place": "dpop", "path": path, "proofs": [proof]});
+    let nonce = |nonce: Value| {
+        json!({
+            "token": {"forge": {}, "bound": "careful"}, "place": "dpop", "path": "/nonce/17",
+            "proofs": [{"key": "careful", "claims": {"nonce": nonce}}],
+        })
+    };
     vec![
         row("a proof", "sound", shown(json!([{"keep": "first"}])), 200, Allow),
         row(
@@ -322,13 +331,6 @@ fn proofs() -> Vec<Call> {
             Allow,
         ),
         row("a proof at the middleware", "middleware", on(ORDER, json!({})), 200, Allow),
-        row(
-            "a proof with the server's nonce",
-            "sound",
-            on("/nonce/17", json!({"claims": {"nonce": "nonce-of-the-orders-api"}})),
-            200,
-            Allow,
-        ),
         wrong("a proof that was used", json!([{"again": "first"}]), &["proof_replayed"]),
         wrong("no proof", json!([]), &["binding_missing"]),
         wrong("a stranger's proof", json!([{"key": "stranger"}]), &["binding_mismatch"]),
@@ -367,12 +369,21 @@ fn proofs() -> Vec<Call> {
             json!([{"claims": {"ath": "x"}}]),
             &["proof_invalid:ath"],
         ),
+        row("a proof without nonce at first", "sound", nonce(json!(null)), 401, Allow),
+        row("a proof with the server's nonce", "sound", nonce(json!(NONCE)), 200, Allow),
         row(
-            "a proof with an old nonce",
+            "a proof without nonce after that",
             "sound",
-            on("/nonce/17", json!({"claims": {"nonce": "of-yesterday"}})),
+            nonce(json!(null)),
             401,
             Deny(&["proof_invalid:nonce"]),
+        ),
+        row(
+            "a proof with a nonce that nobody gave",
+            "sound",
+            nonce(json!("of-yesterday")),
+            401,
+            Unknown(&["binding_unverifiable"]),
         ),
         row(
             "a bound token as bearer token",
@@ -402,7 +413,13 @@ fn certificates() -> Vec<Call> {
             401,
             Deny(&["binding_mismatch"]),
         ),
-        row("no certificate", "middleware", with(json!(null)), 400, Deny(&["binding_missing"])),
+        row(
+            "no certificate",
+            "middleware",
+            with(json!(null)),
+            400,
+            Unknown(&["binding_unverifiable"]),
+        ),
     ]
 }
 

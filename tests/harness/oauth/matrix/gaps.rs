@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Call,
-    Expected::{Allow, Deny},
+    Expected::{Allow, Deny, Unknown},
     dpop, forged, mtls, row, scoped, service,
 };
 
@@ -90,7 +90,13 @@ pub(super) fn gaps() -> Vec<Call> {
             &["binding_missing"],
         ),
         gap("does not know of DPoP", "unbound", token(dpop()), &["binding_missing"]),
-        gap("does not know of certificates", "unbound", token(mtls()), &["binding_missing"]),
+        row(
+            "does not know of certificates",
+            "unbound",
+            token(mtls()),
+            200,
+            Unknown(&["binding_unverifiable"]),
+        ),
         gap(
             "does not compare certificates",
             "unbound",

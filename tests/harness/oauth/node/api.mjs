@@ -173,15 +173,18 @@ function asked(request) {
   };
 }
 
+// What tells a client to use a nonce.
+const nonce = (request) => (request.url.startsWith("/nonce/") ? { "dpop-nonce": NONCE } : {});
+
 // Status, fields and body of the answer.
 async function answer(request, flaw) {
   try {
     await decide(asked(request), flaw);
-    return [200, { "dpop-nonce": NONCE }, { decision: "served" }];
+    return [200, nonce(request), { decision: "served" }];
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const fields = error.challenge ? { "www-authenticate": error.challenge } : {};
-    return [error.status, { "dpop-nonce": NONCE, ...fields }, { decision: "refused", reason: error.message }];
+    return [error.status, { ...nonce(request), ...fields }, { decision: "refused", reason: error.message }];
   }
 }
 

@@ -25,7 +25,7 @@ const now = () => Math.floor(Date.now() / 1000);
 
 // Keys that prove possession, or do not.
 const proofKeys = {};
-for (const name of ["own", "stranger"]) {
+for (const name of ["own", "stranger", "careful"]) {
   proofKeys[name] = await jose.generateKeyPair("ES256", { extractable: true });
 }
 const foreignKey = await jose.generateKeyPair("RS256", { extractable: true });
