@@ -5,6 +5,7 @@
 
 mod private;
 mod probe;
+mod token;
 
 use std::{
     fs::{DirBuilder, File},
@@ -58,6 +59,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(asked) => show_events(&asked),
         Command::Doctor(asked) => doctor(&asked),
         Command::Probe(asked) => probe::probe(&asked),
+        Command::Token(cli::Token { command: cli::TokenCommand::Inspect(asked) }) => {
+            token::inspect(&asked)
+        }
     }
 }
 

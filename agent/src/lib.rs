@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod keyring;
 pub mod pipeline;
 // Words that several stages use.
 pub mod clock;

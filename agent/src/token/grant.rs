@@ -41,13 +41,14 @@ pub(in crate::token) fn read(claims: &Map<String, Value>, dialect: &Dialect) -> 
         confirmation: confirmation(claims.get("cnf"), read.cuts),
         ..Grant::default()
     };
-    let mut room = MAX_VALUES;
-    let whole = Value::Object(claims.clone());
-    if let Some(Value::Object(kept)) = pruned(&whole, MAX_DEPTH, &mut room, &mut cuts) {
-        grant.claims = kept;
-    }
+    grant.claims = pruned_members(claims, MAX_DEPTH, &mut { MAX_VALUES }, &mut cuts);
     grant.is_cut = cuts.iter().next().is_some();
     grant
+}
+
+/// Members of a JSON object that may be shown, within the same limits.
+pub(in crate::token) fn without_secrets(members: &Map<String, Value>) -> Map<String, Value> {
+    pruned_members(members, MAX_DEPTH, &mut { MAX_VALUES }, &mut Cuts::default())
 }
 
 /// Reads claims within limits.
@@ -161,18 +162,25 @@ fn pruned(value: &Value, depth: usize, room: &mut usize, cuts: &mut Cuts) -> Opt
         Value::Array(items) => {
             items.iter().filter_map(|item| pruned(item, below, room, cuts)).collect()
         }
-        Value::Object(members) => {
-            let mut kept = Map::new();
-            for (name, value) in members {
-                if name.len() > MAX_CLAIM || shape::is_token(name) {
-                    cuts.record("claims");
-                } else if let Some(value) = pruned(value, below, room, cuts) {
-                    kept.insert(name.clone(), value);
-                }
-            }
-            Value::Object(kept)
-        }
+        Value::Object(members) => Value::Object(pruned_members(members, below, room, cuts)),
     })
+}
+
+fn pruned_members(
+    members: &Map<String, Value>,
+    depth: usize,
+    room: &mut usize,
+    cuts: &mut Cuts,
+) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (name, value) in members {
+        if name.len() > MAX_CLAIM || shape::is_token(name) {
+            cuts.record("claims");
+        } else if let Some(value) = pruned(value, depth, room, cuts) {
+            kept.insert(name.clone(), value);
+        }
+    }
+    kept
 }
 
 #[cfg(test)]

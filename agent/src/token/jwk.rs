@@ -281,3 +281,6 @@ pub fn thumbprint(jwk: &Map<String, Value>) -> Option<[u8; 32]> {
 pub fn is_private(jwk: &Map<String, Value>) -> bool {
     ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| jwk.contains_key(*name))
 }
+
+#[cfg(test)]
+mod tests;

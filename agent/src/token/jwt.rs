@@ -157,8 +157,8 @@ impl Parsed<'_> {
     pub(in crate::token) fn content(&self, cuts: &mut Cuts) -> Content {
         match self {
             Self::Jws(Jws { header, claims, .. }) => {
+                let kind = kind(header, claims);
                 let header = Header::read(header, cuts);
-                let kind = header.kind().or_else(|| kind_by_claims(claims));
                 let claims = Claims::read(claims, cuts);
                 Content::Jws(Box::new(Jwt { header, claims, kind }))
             }
@@ -169,6 +169,14 @@ impl Parsed<'_> {
     }
 }
 
+/// What header and claims say that a token is for.
+pub(in crate::token) fn kind(
+    header: &Map<String, Value>,
+    claims: &Map<String, Value>,
+) -> Option<Kind> {
+    Header::read(header, &mut Cuts::default()).kind().or_else(|| kind_by_claims(claims))
+}
+
 /// The JSON object in a part. Base64url is taken strictly, as RFC 7515 §2 has it: no padding.
 fn object(part: &str) -> Option<Map<String, Value>> {
     let json = Zeroizing::new(BASE64URL.decode(part).ok()?);
@@ -176,7 +184,7 @@ fn object(part: &str) -> Option<Map<String, Value>> {
 }
 
 impl Header {
-    fn read(header: &Map<String, Value>, cuts: &mut Cuts) -> Self {
+    pub(in crate::token) fn read(header: &Map<String, Value>, cuts: &mut Cuts) -> Self {
         let mut reader = Reader { object: header, cuts, broken_dates: false };
         Self {
             algorithm: reader.text("alg", &["alg"]),

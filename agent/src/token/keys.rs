@@ -257,3 +257,6 @@ impl Trusted {
         if forged { Found::Forged } else { Found::Unknown }
     }
 }
+
+#[cfg(test)]
+mod tests;

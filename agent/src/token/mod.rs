@@ -7,10 +7,16 @@
 //! `verify.rs` examines with `keys.rs` and `jwk.rs`, `grant.rs` tells what is granted by the table
 //! in `profile.rs`.
 
+mod address;
+pub mod binding;
+mod certificate;
+pub mod challenge;
+pub mod dpop;
 pub mod examination;
 pub mod extract;
 pub mod fingerprint;
 pub mod grant;
+pub mod inspect;
 pub mod issuer;
 pub mod jwk;
 pub mod jwt;
@@ -19,7 +25,6 @@ pub mod opaque;
 mod parameters;
 pub mod profile;
 pub mod reader;
-pub mod refusal;
 pub mod scheme;
 pub mod secret;
 pub mod shape;
