@@ -146,7 +146,7 @@ fn live(
     tracing::info!("{}", return_probes.meaning());
 
     let book = config.policy.as_deref().map(rulebook).transpose()?;
-    let standing = standing(book.as_ref());
+    let standing = book.as_ref().map_or_else(Standing::default, |book| Standing::new(book.rules()));
     let stages = start_stages(config, key, &standing, host, output)?;
     let keeper = book.map(|book| Keeper::start(book, standing)).transpose();
     let keeper = keeper.map_err(|error| os_failure("cannot keep the policy", &error))?;
@@ -181,7 +181,7 @@ fn replay(asked: cli::Replay) -> Result<(), Failure> {
     let key = replay_key(&config)?;
     let output = open_output(&output)?;
     let book = config.policy.as_deref().map(rulebook).transpose()?;
-    let standing = standing(book.as_ref());
+    let standing = book.map_or_else(Standing::default, |book| Standing::new(book.fixed_rules()));
     let stages = start_stages(&config, key, &standing, replay.preamble.host.clone(), output)?;
     let (summary, end) = pipeline::run_replay(replay, stages).map_err(|error| match error
         .downcast_ref::<ReplayError>(
@@ -345,14 +345,7 @@ fn rulebook(path: &Path) -> Result<Rulebook, Failure> {
     for warning in &book.warnings {
         eprintln!("scopewatch: warning: {warning}");
     }
-    for issuer in book.unfetched() {
-        eprintln!("scopewatch: warning: the keys of issuer {issuer} at its url are not fetched");
-    }
     Ok(book)
-}
-
-fn standing(book: Option<&Rulebook>) -> Standing {
-    book.map_or_else(Standing::default, |book| Standing::new(book.rules()))
 }
 
 fn refuse_if_missing(capabilities: &Capabilities) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ mod judged;
 use std::sync::Arc;
 
 pub use self::judged::Judged;
-use self::judged::{Looked, Scene};
+use self::judged::{Judge, Looked, Scene};
 use crate::{
     clock::Timestamp,
     flow::chunk::{ClientCertificate, Connection, Handshake, Socket, Transport},
@@ -27,10 +27,10 @@ use crate::{
     text::Cuts,
     token::{
         Credential, Evidence,
+        challenge::{self, Challenge},
         examination::Binding,
         fingerprint::FingerprintKey,
         reader::Reader,
-        refusal::Refusal,
         shape::{TOKEN, is_token, without_secrets},
     },
 };
@@ -92,6 +92,7 @@ pub struct PrivacyOptions {
 pub struct Observer {
     reader: Reader,
     rules: Follower,
+    judge: Judge,
     privacy: PrivacyOptions,
 }
 
@@ -142,8 +143,8 @@ pub struct Observation {
     pub has_policy: bool,
     /// What the policy says of it; `None` if nothing.
     pub judged: Option<Judged>,
-    /// Why the server refused.
-    pub refusal: Option<Refusal>,
+    /// Why the server refused, in its own words.
+    pub challenges: Vec<Challenge>,
     /// Names the fingerprint key.
     pub key_id: Arc<str>,
 }
@@ -253,14 +254,15 @@ impl Observer {
     #[must_use]
     pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions, rules: &Standing) -> Self {
         let (reader, rules) = (Reader::new(key), rules.follow());
-        Self { reader, rules, privacy }
+        Self { reader, rules, judge: Judge::default(), privacy }
     }
 
     /// One like it that has read nothing, for another worker.
     #[must_use]
     pub fn fresh(&self) -> Self {
         let reader = Reader::new(Arc::clone(self.reader.key()));
-        Self { reader, rules: self.rules.clone(), privacy: self.privacy }
+        let (rules, judge) = (self.rules.clone(), Judge::default());
+        Self { reader, rules, judge, privacy: self.privacy }
     }
 
     /// What `exchange`, seen on `connection`, tells.
@@ -283,7 +285,7 @@ impl Observer {
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
         let operations =
             request.as_ref().and_then(|it| operation::of_request(it, notes, &mut cuts));
-        let Looked { bindings, judged } = Self::look(
+        let Looked { bindings, judged } = self.look(
             &rules,
             exchange,
             connection,
@@ -317,7 +319,8 @@ impl Observer {
             credentials,
             has_policy: rules.engine.is_some(),
             judged,
-            refusal: answer.and_then(|fields| Refusal::read(fields, &mut cuts)),
+            challenges: answer
+                .map_or_else(Vec::new, |fields| challenge::challenges(fields, &mut cuts)),
             cuts,
             key_id: self.reader.key().id(),
         }
@@ -325,6 +328,7 @@ impl Observer {
 
     /// What the policy, if there is one, makes of an exchange of which a request was seen.
     fn look(
+        &mut self,
         rules: &Rules,
         exchange: &Exchange,
         connection: &Connection,
@@ -347,7 +351,7 @@ impl Observer {
             credentials,
             status: judged::status(exchange.response.as_ref()),
         };
-        scene.look(engine)
+        self.judge.look(engine, &scene)
     }
 
     /// What of a handshake may be kept: as it is, where nothing of it needs to be hidden or cut.

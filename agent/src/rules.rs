@@ -14,6 +14,7 @@ use crate::{
         body::route::{Mark, MarkedRoute, Template},
         operation,
     },
+    keyring::Keyring,
     policy::{call::Source, compiled::Policy, evaluate::Engine, raw::Protocol},
     token::{keys::Trust, sources::Sources},
 };
@@ -24,7 +25,9 @@ pub struct Rules {
     /// Judges; `None` without a policy.
     pub engine: Option<Engine>,
     /// Issuers and their keys.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
+    /// Takes what the stages see of keys; `None` where keys are to stay as they are.
+    pub keyring: Option<Arc<Keyring>>,
     /// Fields and cookies that carry tokens.
     pub sources: Sources,
 }
@@ -32,7 +35,7 @@ pub struct Rules {
 impl Rules {
     /// Rules that judge by `policy`, and verify by `trust`.
     #[must_use]
-    pub fn new(policy: Arc<Policy>, trust: Trust) -> Self {
+    pub fn new(policy: Arc<Policy>, trust: Arc<Trust>, keyring: Option<Arc<Keyring>>) -> Self {
         let engine = Engine::new(policy);
         let (mut fields, mut cookies) = (Vec::new(), Vec::new());
         for source in engine.sources() {
@@ -42,7 +45,7 @@ impl Rules {
                 Source::Authorization | Source::Form | Source::Query | Source::Websocket => {}
             }
         }
-        Self { engine: Some(engine), trust, sources: Sources::new(&fields, &cookies) }
+        Self { engine: Some(engine), trust, keyring, sources: Sources::new(&fields, &cookies) }
     }
 
     /// Routes whose bodies name operations: those that the policy has a protocol for, and more where
@@ -148,7 +151,7 @@ mod tests {
     use super::*;
 
     fn of_generation(generation: u64) -> Rules {
-        Rules { trust: Trust::new(Vec::new(), generation), ..Rules::default() }
+        Rules { trust: Arc::new(Trust::new(Vec::new(), generation)), ..Rules::default() }
     }
 
     #[test]

@@ -1,53 +1,38 @@
 //! The rules on the disk: a policy, and the keys that it names. In: the policy's path. Out:
 //! [`Rules`], and while the agent runs newer ones, when a file changes or somebody asks for it.
-//! Rules that cannot be read never replace those that could.
+//! Rules that cannot be used never replace those that could.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::{
-    config::policyfile::{self, PolicyFile, Reload},
+    config::policyfile::{PolicyFile, Reload},
+    failure::chain,
+    keyring::{Keyring, KeyringError},
     policy::{
-        compiled::PolicyId,
+        compiled::{Policy, PolicyId},
         error::{Located, Problems},
     },
     rules::Rules,
     token::{
         issuer::{Issuer, KeyOrigin},
-        keys::{Held, KeySet, KeySetError, Trust, Trusted},
+        keys::Trust,
     },
 };
 
-/// Why rules cannot be read.
+/// Why rules cannot be used.
 #[derive(Debug, Error)]
 pub enum RulesError {
     /// The policy is wrong.
     #[error(transparent)]
     Policy(#[from] Problems),
-    /// A key set that the policy names cannot be read.
-    #[error("cannot read the keys of issuer {issuer} in {file}: {reason}")]
-    Keys {
-        /// The issuer.
-        issuer: String,
-        /// The file.
-        file: PathBuf,
-        /// The system's reason.
-        reason: String,
-    },
-    /// A key set is none.
-    #[error("the keys of issuer {issuer} cannot be used: {source}")]
-    KeySet {
-        /// The issuer.
-        issuer: String,
-        /// What is wrong with it.
-        source: KeySetError,
-    },
+    /// Keys that it names are.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
 }
 
 /// What became of looking at the rules again.
@@ -57,9 +42,9 @@ pub enum Renewal {
     Policy(Reload),
     /// Keys are others, under the same policy.
     Keys(PolicyId),
-    /// Keys cannot be read: those that were known stay.
+    /// A new policy is not judged by, since its keys cannot be used.
     KeysRejected {
-        /// The policy that names them.
+        /// The one that stays.
         policy: PolicyId,
         /// Why.
         reason: String,
@@ -69,22 +54,17 @@ pub enum Renewal {
 /// The rules of a running agent, and what they were read from.
 pub struct Rulebook {
     path: PathBuf,
-    policy: PolicyFile,
-    /// Keys of each issuer, in the order of the policy.
-    known: Vec<Known>,
-    /// Counts how often keys changed.
-    generation: u64,
+    file: PolicyFile,
+    /// What is judged by: that of the file, unless its keys cannot be used.
+    policy: Arc<Policy>,
+    keyring: Arc<Keyring>,
+    trust: Arc<Trust>,
+    /// Counts key rings.
+    epoch: u32,
+    /// A change that is not judged by yet.
+    held_back: Option<Reload>,
     /// What is likely not meant so in the first policy.
     pub warnings: Vec<Located>,
-}
-
-/// The configured keys of an issuer.
-#[derive(Clone)]
-struct Known {
-    issuer: String,
-    /// Over the texts that they were read from, which may be secrets.
-    digest: [u8; 32],
-    keys: Vec<Held>,
 }
 
 impl Rulebook {
@@ -93,102 +73,90 @@ impl Rulebook {
     /// # Errors
     /// One of them is wrong or cannot be read.
     pub fn open(path: &Path) -> Result<Self, RulesError> {
-        let (policy, warnings) = PolicyFile::open(path)?;
-        let issuers = policy.policy().issuers.iter();
-        let known = issuers.map(|issuer| read_keys(path, issuer)).collect::<Result<_, _>>()?;
-        Ok(Self { path: path.to_owned(), policy, known, generation: 1, warnings })
+        let (file, warnings) = PolicyFile::open(path)?;
+        let policy = Arc::clone(file.policy());
+        let keyring = Arc::new(Keyring::start(issuers(path, &policy), 1)?);
+        let trust = keyring.trust();
+        let (path, epoch, held_back) = (path.to_owned(), 1, None);
+        Ok(Self { path, file, policy, keyring, trust, epoch, held_back, warnings })
     }
 
-    /// What is judged by.
+    /// What is judged by while the agent runs: what is seen of keys is taken.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        let policy = self.policy.policy();
-        let trusted = policy.issuers.iter().zip(&self.known).map(|(issuer, known)| Trusted {
-            issuer: Arc::new(issuer.clone()),
-            keys: known.keys.clone(),
-        });
-        Rules::new(Arc::clone(policy), Trust::new(trusted.collect(), self.generation))
+        let keyring = Some(Arc::clone(&self.keyring));
+        Rules::new(Arc::clone(&self.policy), Arc::clone(&self.trust), keyring)
+    }
+
+    /// What is judged by where the same must come of the same: by the keys that are there now.
+    #[must_use]
+    pub fn fixed_rules(&self) -> Rules {
+        Rules::new(Arc::clone(&self.policy), Arc::clone(&self.trust), None)
     }
 
     /// What to tell of the first policy.
     #[must_use]
     pub fn loaded(&self) -> Reload {
-        self.policy.loaded()
+        self.file.loaded()
     }
 
-    /// Issuers whose keys are at an address: they are not fetched.
-    pub fn unfetched(&self) -> impl Iterator<Item = &str> {
-        let by_url = |origin: &KeyOrigin| matches!(origin, KeyOrigin::Url(_));
-        let issuers = self.policy.policy().issuers.iter();
-        issuers
-            .filter(move |issuer| issuer.keys.iter().any(by_url))
-            .map(|issuer| issuer.id.as_str())
+    /// Whether keys are others than those of the rules that were handed out last.
+    #[must_use]
+    pub fn has_newer_keys(&self) -> bool {
+        self.keyring.trust().generation != self.trust.generation
     }
 
     /// Reads again what changed, or where `asked` for, all; what became of it, nothing if all is as
-    /// it was. Of an issuer whose keys cannot be read the known ones stay.
+    /// it was. A policy whose keys cannot be used is tried again each time, and told of once.
     pub fn renew(&mut self, asked: bool) -> Vec<Renewal> {
-        let reload = if asked { self.policy.reload() } else { self.policy.poll() };
-        let is_other = matches!(reload, Some(Reload::Changed { .. }));
-        let mut renewals: Vec<_> = reload.map(Renewal::Policy).into_iter().collect();
-        let policy = self.policy.policy();
-        let mut known = Vec::new();
-        for issuer in &policy.issuers {
-            let before = self.known.iter().find(|known| known.issuer == issuer.id);
-            known.push(read_keys(&self.path, issuer).unwrap_or_else(|error| {
-                let (policy, reason) = (policy.id.clone(), error.to_string());
-                renewals.push(Renewal::KeysRejected { policy, reason });
-                before.cloned().unwrap_or_else(|| Known::nothing_of(issuer))
-            }));
+        let mut renewals = Vec::new();
+        let is_known = self.held_back.is_some();
+        match if asked { self.file.reload() } else { self.file.poll() } {
+            Some(changed @ Reload::Changed { .. }) => self.held_back = Some(changed),
+            Some(other) => renewals.push(Renewal::Policy(other)),
+            None => {}
         }
-        let digests = |known: &[Known]| known.iter().map(|each| each.digest).collect::<Vec<_>>();
-        let are_others = digests(&known) != digests(&self.known);
-        if is_other || are_others {
-            self.known = known;
-            self.generation = self.generation.saturating_add(1);
+        if let Some(changed) = self.held_back.take() {
+            let policy = Arc::clone(self.file.policy());
+            let epoch = self.epoch.saturating_add(1);
+            match Keyring::start(issuers(&self.path, &policy), epoch) {
+                Ok(keyring) => {
+                    self.trust = keyring.trust();
+                    (self.policy, self.keyring, self.epoch) = (policy, Arc::new(keyring), epoch);
+                    renewals.push(Renewal::Policy(changed));
+                }
+                Err(error) => {
+                    self.held_back = Some(changed);
+                    if !is_known {
+                        let (policy, reason) = (self.policy.id.clone(), chain(&error));
+                        renewals.push(Renewal::KeysRejected { policy, reason });
+                    }
+                }
+            }
         }
-        if are_others && !is_other {
-            renewals.push(Renewal::Keys(policy.id.clone()));
+        if self.has_newer_keys() {
+            self.trust = self.keyring.trust();
+            renewals.push(Renewal::Keys(self.policy.id.clone()));
         }
         renewals
     }
 }
 
-impl Known {
-    fn nothing_of(issuer: &Issuer) -> Self {
-        Self { issuer: issuer.id.clone(), digest: [0; 32], keys: Vec::new() }
+/// The issuers of the policy at `path`, whose files lie beside it unless their paths are absolute.
+fn issuers(path: &Path, policy: &Policy) -> Vec<Issuer> {
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let mut issuers = policy.issuers.clone();
+    for origin in issuers.iter_mut().flat_map(|issuer| &mut issuer.keys) {
+        if let KeyOrigin::File(file) = origin {
+            *file = beside.join(&*file);
+        }
     }
-}
-
-/// The configured keys of `issuer`, of the policy at `path`.
-fn read_keys(path: &Path, issuer: &Issuer) -> Result<Known, RulesError> {
-    let mut digest = Sha256::new();
-    let mut known = Known::nothing_of(issuer);
-    for origin in &issuer.keys {
-        let text = match origin {
-            KeyOrigin::File(named) => {
-                let file = path.parent().unwrap_or(Path::new("")).join(named);
-                let (text, issuer) = (policyfile::read(&file), issuer.id.clone());
-                text.map_err(|reason| RulesError::Keys { issuer, file, reason })?
-            }
-            KeyOrigin::Inline(text) => text.clone(),
-            KeyOrigin::Url(_) | KeyOrigin::Observed(_) => continue,
-        };
-        let text = Zeroizing::new(text);
-        // A length before each, so that no two lists of texts read alike.
-        digest.update((text.len() as u64).to_be_bytes());
-        digest.update(text.as_bytes());
-        let set = KeySet::read(&text)
-            .map_err(|source| RulesError::KeySet { issuer: issuer.id.clone(), source })?;
-        known.keys.push(Held::configured(set));
-    }
-    known.digest = digest.finalize().into();
-    Ok(known)
+    issuers
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, thread, time::Duration};
 
     use super::*;
 
@@ -213,32 +181,37 @@ services: [{id: a, select: {ports: [1]}}]
         let first = book.rules().trust.generation;
         assert!(book.renew(false).is_empty(), "nothing changed");
         fs::write(dir.path().join("keys.json"), r#"{"keys":[]}"#).unwrap();
+        // The key ring looks every two seconds.
+        for _ in 0..300 {
+            if book.has_newer_keys() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
         assert!(matches!(book.renew(false).as_slice(), [Renewal::Keys(_)]));
         assert_ne!(book.rules().trust.generation, first);
         assert!(book.renew(true).is_empty(), "nothing changed");
     }
 
     #[test]
-    fn keys_that_cannot_be_read_leave_those_that_are_known() {
+    fn a_policy_whose_keys_cannot_be_used_waits_until_they_can() {
         let dir = tempfile::tempdir().unwrap();
         let mut book = book(dir.path());
-        fs::write(dir.path().join("keys.json"), "{").unwrap();
-        let renewals = book.renew(false);
+        let services =
+            |book: &Rulebook| book.rules().engine.map(|engine| engine.policy().services.len());
+        let other = POLICY
+            .replace("keys.json", "other.json")
+            .replace("[{id: a", "[{id: b, select: {ports: [2]}}, {id: a");
+        fs::write(dir.path().join("p.yaml"), other).unwrap();
+        let renewals = book.renew(true);
         let [Renewal::KeysRejected { reason, .. }] = renewals.as_slice() else { panic!() };
-        assert!(reason.starts_with("the keys of issuer corp cannot be used"), "{reason}");
-        assert_eq!(book.known[0].keys.len(), 1);
-    }
-
-    #[test]
-    fn an_issuer_keeps_its_keys_where_the_policy_moves_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = book(dir.path());
-        let other = "{id: other, match: [https://other.example]}";
-        let moved = POLICY.replace("[{id: corp", &format!("[{other}, {{id: corp"));
-        fs::write(dir.path().join("p.yaml"), moved).unwrap();
-        assert!(matches!(book.renew(true).as_slice(), [Renewal::Policy(Reload::Changed { .. })]));
-        let keys: Vec<_> = book.known.iter().map(|known| known.keys.len()).collect();
-        assert_eq!(keys, [0, 1]);
+        assert!(reason.contains("issuer corp") && reason.contains("other.json"), "{reason}");
+        assert_eq!(services(&book), Some(1));
+        assert!(book.renew(false).is_empty(), "told once");
+        fs::write(dir.path().join("other.json"), KEYS).unwrap();
+        let renewals = book.renew(false);
+        assert!(matches!(renewals.as_slice(), [Renewal::Policy(Reload::Changed { .. })]));
+        assert_eq!(services(&book), Some(2));
     }
 
     #[test]

@@ -19,9 +19,9 @@ use crate::{
     policy::{judgement::Verdict, outcome::Finding, raw::Sensitivity},
     token::{
         Evidence, Format, Kind, TokenState,
+        challenge::{ChallengeError, Hint},
         examination::SignatureState,
         extract::{Location, Scheme},
-        refusal::{Hint, ServerError},
     },
 };
 
@@ -60,7 +60,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("authz.server_outcome", ServerOutcome::MEANINGS),
     ("authz.verdict", Verdict::MEANINGS),
     ("authz.assessment", Finding::MEANINGS),
-    ("authz.server_error", ServerError::MEANINGS),
+    ("authz.server_error", ChallengeError::MEANINGS),
     ("authz.server_hint", Hint::MEANINGS),
     ("route.sensitivity", Sensitivity::MEANINGS),
     ("http.operation_protocol", Protocol::MEANINGS),

@@ -20,9 +20,9 @@ use crate::{
     policy::{judgement::Verdict, outcome::Finding},
     token::{
         Evidence, Format, Kind, TokenState,
+        challenge::{ChallengeError, Hint},
         examination::SignatureState,
         extract::{Location, Scheme},
-        refusal::{Hint, ServerError},
     },
 };
 
@@ -530,7 +530,7 @@ group! {
             /// Scopes that the policy asks for.
             required: Required ["group", ""],
             /// Why the server refused, in its own words.
-            server_error: ServerError ["one of", "RFC 6750 §3.1, RFC 9449 §7.1, RFC 9470 §3"],
+            server_error: ChallengeError ["one of", "RFC 6750 §3.1, RFC 9449 §7.1, RFC 9470 §3"],
             /// What the server's description of the error is about.
             server_hint: Hint ["one of", ""],
             /// The rule that decided: service and route, by their ids in the policy.

@@ -35,8 +35,8 @@ use crate::{
         compiled::PolicyId, diff::Diff, judgement::Verdict, outcome::Finding, raw::Sensitivity,
     },
     token::{
+        challenge::{ChallengeError, Hint},
         examination::SignatureState,
-        refusal::{Hint, ServerError},
     },
 };
 
@@ -400,7 +400,7 @@ fn judged(event: &mut Event) {
         verdict: Some(Verdict::Deny),
         assessment: Some(Finding::EnforcementGap),
         required: Some(Required { all: some(), any: some() }),
-        server_error: Some(ServerError::InvalidToken),
+        server_error: Some(ChallengeError::InvalidToken),
         server_hint: Some(Hint::Expired),
         policy_id: Some("orders/refund".to_owned()),
         policy_hash: Some("0".repeat(64)),

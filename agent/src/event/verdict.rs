@@ -75,14 +75,15 @@ pub(super) fn authz(seen: &Observation, server_outcome: ServerOutcome, cuts: &mu
     let grant = credential.map(|credential| &credential.examination.grant);
     let granted = grant.filter(|grant| !grant.scopes.is_empty()).map(|grant| &grant.scopes);
     let claimed = credential.and_then(Credential::claims).map(|claims| &claims.scopes);
-    let refusal = seen.refusal.as_ref();
+    let refused = seen.challenges.iter().find(|challenge| challenge.error.is_some());
+    let wanted = seen.challenges.iter().find(|challenge| !challenge.scopes.is_empty());
     let mut authz = Authz {
         server_outcome,
         verdict: None,
         assessment: None,
         required: None,
-        server_error: refusal.and_then(|refusal| refusal.error),
-        server_hint: refusal.and_then(|refusal| refusal.hint),
+        server_error: refused.and_then(|challenge| challenge.error),
+        server_hint: refused.and_then(|challenge| challenge.hint),
         policy_id: None,
         policy_hash: None,
         policy_rule: None,
@@ -90,7 +91,7 @@ pub(super) fn authz(seen: &Observation, server_outcome: ServerOutcome, cuts: &mu
         roles: grant.map_or_else(Vec::new, |grant| names("roles", &grant.roles, cuts)),
         missing: Vec::new(),
         reasons: Vec::new(),
-        server_required_scope: refusal.map_or_else(Vec::new, |refusal| refusal.scopes.clone()),
+        server_required_scope: wanted.map_or_else(Vec::new, |challenge| challenge.scopes.clone()),
     };
     let Some(Judged { judgement, assessment }) = &seen.judged else { return authz };
     let Judgement { verdict, reasons, required: Amount { all, any }, missing, .. } = judgement;

@@ -2,13 +2,16 @@
 //! connection, its credentials and what each proved. Out: [`Judged`], or nothing where no policy
 //! says anything of the exchange.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use crate::{
     flow::chunk::Connection,
     http::{
         body::Content,
-        message::{Exchange, Note, Request, Response},
+        message::{Exchange, Note, Request, Response, Role},
         operation::{Operation, Operations, Protocol},
     },
     policy::{
@@ -17,7 +20,12 @@ use crate::{
         judgement::Judgement,
         outcome::{self, Assessment},
     },
-    token::{Credential, examination::Binding, extract::Location},
+    token::{
+        Credential,
+        binding::{self, Binder},
+        examination::Binding,
+        extract::Location,
+    },
 };
 
 /// What became of judging an exchange.
@@ -37,6 +45,51 @@ pub(super) struct Looked {
     pub judged: Option<Judged>,
 }
 
+/// Judges for one worker: it remembers proofs, and the nonces of servers.
+#[derive(Default)]
+pub(super) struct Judge {
+    binder: Binder,
+}
+
+impl Judge {
+    /// What `engine` makes of `scene`. To be asked once for each exchange.
+    pub(super) fn look(&mut self, engine: &Engine, scene: &Scene<'_>) -> Looked {
+        let endpoint = scene.endpoint();
+        let Some(service) = engine.service(&endpoint) else { return Looked::default() };
+        let handshake = endpoint.handshake;
+        let client = endpoint.remote.filter(|_| endpoint.role == Role::Server);
+        let shown = binding::Call {
+            request: scene.request,
+            is_complete: scene.has_all_fields(),
+            transport: endpoint.transport,
+            place: place(&service.id, &endpoint),
+            public_base_url: service.public_base_url.as_deref(),
+            client_certificate: handshake
+                .and_then(|handshake| handshake.client_certificate.as_ref())
+                .map(|certificate| &certificate.thumbprint),
+            trusts_forwarded: client.is_some_and(|client| {
+                service.proxies.iter().any(|network| network.contains(client.ip()))
+            }),
+        };
+        let credentials = scene.credentials.iter();
+        let bindings: Vec<_> =
+            credentials.map(|credential| self.binder.binding(credential, &shown)).collect();
+        if let Some(response) = &scene.exchange.response {
+            self.binder.answered(&shown, response);
+        }
+        let judged = scene.judge(engine, &bindings);
+        Looked { bindings, judged }
+    }
+}
+
+/// Names the place of a call: a service is reached by its port, and seen from either end.
+fn place(service: &str, endpoint: &Endpoint<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let port = endpoint.server().map(|address| address.port());
+    (service, port, endpoint.role).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// An exchange, and what is known beside its bytes.
 pub(super) struct Scene<'a> {
     pub exchange: &'a Exchange,
@@ -52,16 +105,6 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// What `engine` makes of it.
-    pub(super) fn look(&self, engine: &Engine) -> Looked {
-        if engine.service(&self.endpoint()).is_none() {
-            return Looked::default();
-        }
-        let bindings = vec![Binding::None; self.credentials.len()];
-        let judged = self.judge(engine, &bindings);
-        Looked { bindings, judged }
-    }
-
     /// What `engine` makes of it; `bindings` has what was proved of each credential.
     fn judge(&self, engine: &Engine, bindings: &[Binding]) -> Option<Judged> {
         let shown: Vec<Shown<'_>> = self

@@ -79,7 +79,7 @@ fn run(
     while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
         waited = waited.saturating_add(HEARTBEAT);
         let is_asked = asked.swap(false, Ordering::Relaxed);
-        if !is_asked && waited < PERIOD {
+        if !is_asked && waited < PERIOD && !book.has_newer_keys() {
             continue;
         }
         waited = Duration::ZERO;
