@@ -28,6 +28,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Tell which probes a library or a process would get, where, at what cost, and why.
     Probe(Probe),
+    /// Look at tokens.
+    Token(Token),
 }
 
 /// `scopewatch run`
@@ -102,6 +104,38 @@ pub struct Probe {
     /// Process whose executable and libraries to look at.
     #[arg(long, group = "target")]
     pub pid: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `scopewatch token`
+#[derive(Debug, Args)]
+pub struct Token {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What can be done with a token.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Read a token on standard input, and tell what it says and whether it is valid.
+    Inspect(Inspect),
+}
+
+/// `scopewatch token inspect`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Keys of its issuer: a JWK set or a PEM public key.
+    #[arg(long, value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// Moment to judge it by (RFC 3339), in place of now.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Configuration file (YAML), for how people are named.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@
 
 mod private;
 mod probe;
+mod token;
 
 use std::{
     fs::{DirBuilder, File},
@@ -27,14 +28,17 @@ use crate::{
     config::{
         compiled::{self, Config},
         keyfile, raw,
+        rulebook::Rulebook,
     },
     coverage::Reason,
     event::{access::Origin, human::Colour, model},
     failure::{ExitCode, Failure, chain},
+    http::body::Wanted,
     identity::host::Host,
     observation::{Observer, PrivacyOptions},
-    pipeline::{self, Capture, Stages, Summary},
+    pipeline::{self, Capture, Keeper, Stages, Summary},
     report::show,
+    rules::Standing,
     sandbox::broker,
     sinks::output::{Format, Output},
     token::fingerprint::FingerprintKey,
@@ -56,6 +60,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(asked) => show_events(&asked),
         Command::Doctor(asked) => doctor(&asked),
         Command::Probe(asked) => probe::probe(&asked),
+        Command::Token(cli::Token { command: cli::TokenCommand::Inspect(asked) }) => {
+            token::inspect(&asked)
+        }
     }
 }
 
@@ -139,12 +146,17 @@ fn live(
     let return_probes = broker.test_return_probes();
     tracing::info!("{}", return_probes.meaning());
 
-    let stages = start_stages(config, key, host, output)?;
+    let book = config.policy.as_deref().map(rulebook).transpose()?;
+    let standing = book.as_ref().map_or_else(Standing::default, |book| Standing::new(book.rules()));
+    let stages = start_stages(config, key, &standing, host, output)?;
+    let keeper = book.map(|book| Keeper::start(book, standing)).transpose();
+    let keeper = keeper.map_err(|error| os_failure("cannot keep the policy", &error))?;
     let capture = Capture {
         channels,
         wire,
         broker,
         return_probes_safe: return_probes == ReturnProbes::Safe,
+        keeper,
         recorder,
     };
     let (summary, counters) = pipeline::run_live(capture, stages, config, &stop, ready)
@@ -169,7 +181,9 @@ fn replay(asked: cli::Replay) -> Result<(), Failure> {
         Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
     let key = replay_key(&config)?;
     let output = open_output(&output)?;
-    let stages = start_stages(&config, key, replay.preamble.host.clone(), output)?;
+    let book = config.policy.as_deref().map(rulebook).transpose()?;
+    let standing = book.map_or_else(Standing::default, |book| Standing::new(book.fixed_rules()));
+    let stages = start_stages(&config, key, &standing, replay.preamble.host.clone(), output)?;
     let (summary, end) = pipeline::run_replay(replay, stages).map_err(|error| match error
         .downcast_ref::<ReplayError>(
     ) {
@@ -310,14 +324,29 @@ fn open_output(asked: &cli::Output) -> Result<Output, Failure> {
 fn start_stages(
     config: &Config,
     key: FingerprintKey,
+    rules: &Standing,
     host: Host,
     output: Output,
 ) -> Result<Stages, Failure> {
-    let observer = Observer::new(Arc::new(key), PrivacyOptions { subject: config.subject });
+    let wanted =
+        Wanted { routes: rules.follow().current().marked_routes().into(), ..config.wanted.clone() };
+    let config = &Config { wanted, ..config.clone() };
+    let privacy = PrivacyOptions { subject: config.subject };
+    let observer = Observer::new(Arc::new(key), privacy, rules);
     let Host { id, name, boot_id } = host;
     let origin = Origin::new(model::Host { id, name, boot_id });
     Stages::start(config, &observer, &origin, output)
         .map_err(|error| os_failure("cannot start a thread", &error))
+}
+
+/// The policy and its keys; what is odd about them is told.
+fn rulebook(path: &Path) -> Result<Rulebook, Failure> {
+    let book =
+        Rulebook::open(path).map_err(|error| Failure::new(ExitCode::Config, chain(&error)))?;
+    for warning in &book.warnings {
+        eprintln!("scopewatch: warning: {warning}");
+    }
+    Ok(book)
 }
 
 fn refuse_if_missing(capabilities: &Capabilities) -> Result<(), Failure> {

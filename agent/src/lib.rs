@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod keyring;
 pub mod pipeline;
 // Words that several stages use.
 pub mod clock;
@@ -33,7 +34,10 @@ pub mod http2;
 // 5 exchanges to observations
 pub mod identity;
 pub mod observation;
+pub mod rules;
 pub mod token;
+// 6 observations to verdicts
+pub mod policy;
 // 7 events to the world
 pub mod event;
 pub mod report;

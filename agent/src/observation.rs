@@ -1,12 +1,16 @@
-//! Stage 5's end: an exchange, read as a use of credentials. In: an [`Exchange`] and the
-//! [`Connection`] it was seen on. Out: an [`Observation`], the last that verdicts, findings and
-//! events need to know of it.
+//! Stage 5's end: an exchange, read as a use of credentials and judged. In: an [`Exchange`], the
+//! [`Connection`] it was seen on, and the rules in force. Out: an [`Observation`], the last that
+//! findings and events need to know of it.
 //!
 //! No token bytes past this point, no identifiers in paths, no query values, and no text from
 //! traffic beyond its limit. Pure: time and key are handed in.
 
+mod judged;
+
 use std::sync::Arc;
 
+pub use self::judged::Judged;
+use self::judged::{Judge, Looked, Scene};
 use crate::{
     clock::Timestamp,
     flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Socket, Transport},
@@ -19,9 +23,12 @@ use crate::{
     },
     identity::process::Process,
     names::named_enum,
+    rules::{Follower, Rules, Standing},
     text::Cuts,
     token::{
         Credential, Evidence,
+        challenge::{self, Challenge},
+        examination::Binding,
         fingerprint::FingerprintKey,
         reader::Reader,
         shape::{TOKEN, is_token, without_secrets},
@@ -80,9 +87,12 @@ pub struct PrivacyOptions {
     pub subject: SubjectMode,
 }
 
-/// Turns exchanges into observations, for one worker: it remembers the credentials that it read.
+/// Turns exchanges into observations, for one worker: it remembers the credentials that it read,
+/// and what they were shown with.
 pub struct Observer {
     reader: Reader,
+    rules: Follower,
+    judge: Judge,
     privacy: PrivacyOptions,
 }
 
@@ -127,10 +137,18 @@ pub struct Observation {
     pub operations: Option<Operations>,
     /// What of the exchange is a gRPC call.
     pub grpc: Option<GrpcCall>,
-    /// The request's credentials, in wire order.
+    /// The request's credentials, those in standard places first.
     pub credentials: Vec<Arc<Credential>>,
-    /// Who the first credential speaks for.
+    /// What the sender proved of the credential that events tell of.
+    pub binding: Option<Binding>,
+    /// Who that credential speaks for.
     pub identity: Identity,
+    /// Whether there is a policy, by which tokens are verified.
+    pub has_policy: bool,
+    /// What the policy says of it; `None` if nothing.
+    pub judged: Option<Judged>,
+    /// Why the server refused, in its own words.
+    pub challenges: Vec<Challenge>,
     /// Names the fingerprint key.
     pub key_id: Arc<str>,
 }
@@ -210,25 +228,45 @@ pub struct Trace {
 pub struct Identity {
     /// The subject, or its pseudonym.
     pub subject: Option<String>,
+    /// A name of theirs that people use, or its pseudonym.
+    pub username: Option<String>,
     /// The client that the token was issued to.
     pub client_id: Option<String>,
+    /// The tenant of its issuer.
+    pub tenant: Option<String>,
     /// Who acts for the subject, the current actor first, or their pseudonyms.
     pub actors: Vec<String>,
     /// How well that is proven.
     pub evidence: Evidence,
 }
 
-impl Observer {
-    /// An observer that fingerprints with `key`.
+impl Observation {
+    /// The credential that events tell of: the one that was judged, else the first.
     #[must_use]
-    pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions) -> Self {
-        Self { reader: Reader::new(key), privacy }
+    pub fn credential(&self) -> Option<&Credential> {
+        self.credentials.get(told(self.judged.as_ref())).map(AsRef::as_ref)
+    }
+}
+
+/// Position of the credential that events tell of.
+fn told(judged: Option<&Judged>) -> usize {
+    judged.and_then(|judged| judged.judgement.credential).unwrap_or(0)
+}
+
+impl Observer {
+    /// An observer that fingerprints with `key`, and judges by what `rules` has.
+    #[must_use]
+    pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions, rules: &Standing) -> Self {
+        let (reader, rules) = (Reader::new(key), rules.follow());
+        Self { reader, rules, judge: Judge::default(), privacy }
     }
 
     /// One like it that has read nothing, for another worker.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        Self::new(Arc::clone(self.reader.key()), self.privacy)
+        let reader = Reader::new(Arc::clone(self.reader.key()));
+        let (rules, judge) = (self.rules.clone(), Judge::default());
+        Self { reader, rules, judge, privacy: self.privacy }
     }
 
     /// What `exchange`, seen on `connection`, tells.
@@ -241,14 +279,26 @@ impl Observer {
     ) -> Observation {
         let Exchange { index, role, request, response, notes, anomalies } = exchange;
         let mut cuts = Cuts::default();
-        let credentials = request
-            .as_ref()
-            .map_or_else(Vec::new, |request| self.reader.credentials(&request.fields, &mut cuts));
+        let rules = Arc::clone(self.rules.current());
+        let credentials = request.as_ref().map_or_else(Vec::new, |request| {
+            let Rules { sources, trust, .. } = &*rules;
+            self.reader.credentials(request, sources, trust, &mut cuts)
+        });
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
         let operations =
             request.as_ref().and_then(|it| operation::of_request(it, notes, &mut cuts));
+        let Looked { bindings, judged } = self.look(
+            &rules,
+            exchange,
+            connection,
+            asked.as_ref(),
+            &credentials,
+            operations.as_ref(),
+        );
+        let shown = told(judged.as_ref());
+        let answer = response.as_ref().map(|response| &response.fields);
         let begun = request.as_ref().map(|request| request.started);
         let answered_from = response.as_ref().map(|response| response.started);
         Observation {
@@ -266,15 +316,48 @@ impl Observer {
             role: *role,
             notes: notes.clone(),
             anomalies: *anomalies,
-            cuts,
             request: asked,
             response: response.as_ref().map(answered),
             operations,
             grpc: GrpcCall::of(request.as_ref(), response.as_ref()),
-            identity: self.identity(credentials.first().map(AsRef::as_ref)),
+            identity: self.identity(credentials.get(shown).map(AsRef::as_ref)),
+            binding: bindings.into_iter().nth(shown),
             credentials,
+            has_policy: rules.engine.is_some(),
+            judged,
+            challenges: answer
+                .map_or_else(Vec::new, |fields| challenge::challenges(fields, &mut cuts)),
+            cuts,
             key_id: self.reader.key().id(),
         }
+    }
+
+    /// What the policy, if there is one, makes of an exchange of which a request was seen.
+    fn look(
+        &mut self,
+        rules: &Rules,
+        exchange: &Exchange,
+        connection: &Connection,
+        asked: Option<&Asked>,
+        credentials: &[Arc<Credential>],
+        operations: Option<&Operations>,
+    ) -> Looked {
+        let Some(((engine, request), asked)) =
+            rules.engine.as_ref().zip(exchange.request.as_ref()).zip(asked)
+        else {
+            return Looked::default();
+        };
+        let operations = operations.and_then(judged::named);
+        let scene = Scene {
+            exchange,
+            request,
+            connection,
+            host: asked.target.host.as_deref(),
+            operations: operations.as_deref(),
+            credentials,
+            status: judged::status(exchange.response.as_ref()),
+        };
+        self.judge.look(engine, &scene)
     }
 
     /// What of a handshake may be kept: as it is, where nothing of it needs to be hidden or cut.
@@ -306,9 +389,20 @@ impl Observer {
     fn identity(&self, credential: Option<&Credential>) -> Identity {
         let claims = credential.and_then(Credential::claims);
         let named = |name: &String| self.named(name);
+        // As the dialect of the issuer has it, where the policy names the issuer.
+        let grant = credential.map(|credential| &credential.examination.grant);
+        let (subject, client_id) = match (grant, claims) {
+            (Some(grant), _) if grant.subject.is_some() || grant.client_id.is_some() => {
+                (grant.subject.as_ref(), grant.client_id.as_ref())
+            }
+            (_, Some(claims)) => (claims.subject.as_ref(), claims.client_id.as_ref()),
+            (_, None) => (None, None),
+        };
         Identity {
-            subject: claims.and_then(|claims| claims.subject.as_ref()).and_then(named),
-            client_id: claims.and_then(|claims| claims.client_id.clone()),
+            subject: subject.and_then(named),
+            username: grant.and_then(|grant| grant.username.as_ref()).and_then(named),
+            client_id: client_id.cloned(),
+            tenant: grant.and_then(|grant| grant.tenant.clone()),
             actors: claims
                 .map_or(&[][..], |claims| &claims.actors)
                 .iter()

@@ -4,12 +4,14 @@
 //! ring -> drain thread -> (recorder) -> stages -> output thread
 //!              |                        flow, http, token, observation, event
 //!              +-> discover thread -> broker thread -> kernel
+//! rules thread: files -> rules in force, which the stages follow
 //! ```
 //!
 //! Every channel is bounded. A slow output fills its channel, that stops the stages and with them
 //! the drain, it leaves records in the ring, and there the kernel half counts what finds no room:
 //! nothing waits in the application, and nothing is lost uncounted.
 
+mod keeper;
 mod stages;
 
 use std::{
@@ -22,7 +24,7 @@ use std::{
 
 use crossbeam_channel::{Sender, bounded};
 
-pub use self::stages::Stages;
+pub use self::{keeper::Keeper, stages::Stages};
 
 use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},
@@ -77,6 +79,8 @@ pub struct Capture {
     pub broker: Handle,
     /// Whether return probes may be used.
     pub return_probes_safe: bool,
+    /// Keeps the rules current, where there is a policy.
+    pub keeper: Option<Keeper>,
     /// Where to record, if asked to.
     pub recorder: Option<Recorder<io::BufWriter<std::fs::File>>>,
 }
@@ -93,7 +97,7 @@ pub fn run_live(
     stop: &AtomicBool,
     ready: impl FnOnce(usize),
 ) -> anyhow::Result<(Summary, Vec<u64>)> {
-    let Capture { channels, wire, broker, return_probes_safe, recorder } = capture;
+    let Capture { channels, wire, broker, return_probes_safe, keeper, recorder } = capture;
     let Channels { mut ring, decisions } = channels;
     let (programs, new_programs) = bounded(PROGRAM_QUEUE);
     let (is_ready, wait_ready) = bounded(1);
@@ -110,10 +114,12 @@ pub fn run_live(
     let mut drain = Drain { live, recorder, programs, decisions };
     let mut ready = Some(ready);
     let mut last_tick = Instant::now();
+    tell(keeper.as_ref(), &mut stages);
     while !stop.load(Ordering::Relaxed) && !stages.output_failed() {
         let taken = drain.take(&mut ring, &mut stages);
         if last_tick.elapsed() >= TICK {
             drain.tick(&mut stages);
+            tell(keeper.as_ref(), &mut stages);
             last_tick = Instant::now();
         }
         if let Ok(libraries) = wait_ready.try_recv()
@@ -136,6 +142,10 @@ pub fn run_live(
     drain.finish(&mut stages);
     let Drain { live, recorder, programs, decisions: _ } = drain;
     drop(programs);
+    tell(keeper.as_ref(), &mut stages);
+    if let Some(keeper) = keeper {
+        keeper.stop();
+    }
     let mut summary = stages.finish()?;
     summary.malformed = live.counts.malformed;
     summary.wire = live.wire_counts();
@@ -145,6 +155,13 @@ pub fn run_live(
     }
     let _ = discover.join();
     Ok((summary, counters))
+}
+
+/// Tells what became of the rules since it was last asked.
+fn tell(keeper: Option<&Keeper>, stages: &mut Stages) {
+    for (renewal, at) in keeper.into_iter().flat_map(Keeper::renewals) {
+        stages.tell(&renewal, at);
+    }
 }
 
 /// Replays a recording through the stages.

@@ -46,6 +46,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
     Target { name: "http_talk", run: http::talk, seeds: random },
     Target { name: "token", run: tokens::token, seeds: tokens::seeds },
+    Target { name: "binding", run: tokens::binding, seeds: tokens::binding_seeds },
+    Target { name: "challenge", run: tokens::challenge, seeds: tokens::challenge_seeds },
+    Target { name: "key_set", run: tokens::key_set, seeds: tokens::key_set_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.

@@ -1,7 +1,7 @@
 //! Throw-away certificates, made by the `openssl` command.
 //!
 //! In: an empty directory. Out: a certificate authority, a server certificate for `localhost` and
-//! 127.0.0.1, and a client's, valid for two days.
+//! 127.0.0.1, and certificates of clients, valid for two days.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use crate::child;
 pub struct Certificates {
     /// The authority that clients trust.
     pub authority: PathBuf,
+    authority_key: PathBuf,
     /// The server's certificate.
     pub server: PathBuf,
     /// The server's private key.
@@ -70,7 +71,7 @@ impl Certificates {
             b"",
         )
         .context("make the client certificate")?;
-        Ok(Self { authority, server, server_key, client, client_key })
+        Ok(Self { authority, authority_key, server, server_key, client, client_key })
     }
 
     /// SHA-256 over the client's certificate, in hexadecimal, as `openssl` has it.
@@ -84,6 +85,24 @@ impl Certificates {
         let (_, digits) =
             printed.trim().split_once('=').context("openssl printed no fingerprint")?;
         Ok(digits.replace(':', "").to_lowercase())
+    }
+
+    /// Makes the certificate of another client, called `name`, in `dir`; it and its private key.
+    ///
+    /// # Errors
+    /// When `openssl` fails.
+    pub fn another_client(&self, dir: &Path, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let [other, key] = ["pem", "key"].map(|kind| dir.join(format!("client-{name}.{kind}")));
+        child::checked(
+            certificate(&other, &key, name)
+                .args(["-CA".as_ref(), self.authority.as_os_str()])
+                .args(["-CAkey".as_ref(), self.authority_key.as_os_str()])
+                .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+                .args(["-addext", "extendedKeyUsage=clientAuth"]),
+            b"",
+        )
+        .context("make another client's certificate")?;
+        Ok((other, key))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Real servers, clients and tokens for the live tests and for `cargo xtask demo`.
 //!
 //! In: nothing but the programs that `cargo xtask setup` installs. Out: a running nginx with an
-//! OAuth-protected API, minted tokens, clients that call it, and a running agent with its events
-//! as JSON; and connections that are nothing but bytes. Every value owns what it started, children
-//! and files, and ends it when dropped; nothing here touches a process that it did not start.
-//! Servers listen on 127.0.0.1 only.
+//! OAuth-protected API, minted tokens, clients that call it, an authorization server with APIs, and
+//! a running agent with its events as JSON; and connections that are nothing but bytes. Every value
+//! owns what it started, children and files, and ends it when dropped; nothing here touches a
+//! process that it did not start. Servers listen on 127.0.0.1 only.
 
 pub mod certs;
 pub mod tokens;
@@ -12,6 +12,7 @@ pub mod tokens;
 pub mod nginx;
 
 pub mod clients;
+pub mod oauth;
 pub mod openssl;
 
 pub mod agent;

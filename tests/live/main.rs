@@ -9,6 +9,7 @@ mod lifecycle;
 mod record_replay;
 mod sights;
 mod throughput;
+mod verdicts;
 mod wire_path;
 
 use std::time::Duration;

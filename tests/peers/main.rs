@@ -8,6 +8,7 @@ use scopewatch_harness::{
     child,
     clients::{Load, Python, Request, curl, wrk},
     nginx::LARGE_BYTES,
+    oauth::{Peers, matrix::matrix},
     openssl::{Client, How, Opening, RELEASES},
 };
 
@@ -139,5 +140,23 @@ fn every_release_of_openssl_calls_the_api() -> Result<()> {
         client.leave()?;
     }
     assert_eq!(testbed.nginx().served()?.len(), RELEASES.len());
+    Ok(())
+}
+
+#[test]
+fn every_order_api_decides_as_the_matrix_says() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut peers = Peers::start(dir.path())?;
+    let calls = matrix();
+    let mut wrong = Vec::new();
+    for call in &calls {
+        let answer = peers.ask(&call.sent)?;
+        if answer.status != call.status {
+            wrong.push(format!("{}: {answer:?} instead of {}", call.name, call.status));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let names: std::collections::BTreeSet<_> = calls.iter().map(|call| call.name).collect();
+    assert_eq!(names.len(), calls.len(), "names are unique");
     Ok(())
 }

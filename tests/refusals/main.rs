@@ -134,3 +134,50 @@ fn attaching_without_privilege_is_refused() -> Result<()> {
     assert!(!fs::exists(recording)?);
     Ok(())
 }
+
+/// RFC 7515 A.3.
+const EXAMPLE_KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+const EXAMPLE_TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9le\
+    GFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSAp\
+    mWQxfKTUJqPP3-Kg6NU1Q";
+
+#[test]
+fn a_token_is_valid_only_if_every_check_passes() -> Result<()> {
+    let dir = open_dir()?;
+    let keys = dir.path().join("joe.jwks");
+    fs::write(&keys, EXAMPLE_KEY)?;
+    let keys = keys.to_str().unwrap_or_default();
+    let inspect = |arguments: &[&str], token: &str| {
+        let arguments = [&["token", "inspect"], arguments].concat();
+        child::output(&mut command(&arguments)?, token.as_bytes())
+    };
+    // Before and after its `exp`, 2011-03-22T18:43:00Z.
+    let (before, after) = ("2011-03-22T18:42:59Z", "2011-03-22T18:43:00Z");
+    let forged = EXAMPLE_TOKEN.replace("DtEh", "DtEi");
+    for (arguments, token, code, words) in [
+        (&["--jwks", keys, "--at", before][..], EXAMPLE_TOKEN, 0, ""),
+        (&["--jwks", keys, "--at", before, "--json"], &format!("Bearer {EXAMPLE_TOKEN}\n"), 0, ""),
+        (&["--jwks", keys, "--at", after], EXAMPLE_TOKEN, BAD_DATA, "not valid: expiry"),
+        (&["--jwks", keys, "--at", before], &forged, BAD_DATA, "not valid: signature"),
+        (&["--at", before], EXAMPLE_TOKEN, BAD_DATA, "its signature was not checked"),
+        (&[], "opaque", BAD_DATA, "its signature was not checked"),
+    ] {
+        let output = inspect(arguments, token)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(!stdout.is_empty());
+        // No part of a token is printed, the signature least of all.
+        let parts = EXAMPLE_TOKEN.split('.').chain(forged.split('.'));
+        parts.for_each(|part| assert!(!stdout.contains(part) && !stderr.contains(part)));
+    }
+    check(&inspect(&[], "")?, BAD_DATA, &["standard input is empty"]);
+    check(&inspect(&["--at", "noon"], "x")?, USAGE, &["--at noon"]);
+    check(&inspect(&["--jwks", "/nonexistent.jwks"], "x")?, NO_INPUT, &["/nonexistent.jwks"]);
+    fs::write(dir.path().join("letter"), "Dear all,\n")?;
+    let letter = dir.path().join("letter");
+    let letter = letter.to_str().unwrap_or_default();
+    check(&inspect(&["--jwks", letter], "x")?, BAD_DATA, &["letter", "no JWK set"]);
+    Ok(())
+}

@@ -42,6 +42,12 @@ enum Task {
         /// `1.1.1`, `3.5` or `sid`
         release: String,
     },
+    /// Install packages that the tests' servers and clients are made of; `setup` does it where
+    /// they are missing
+    Peers {
+        /// `node` or `python`
+        language: String,
+    },
     /// Run all checks and tests; live tests as root
     Test,
     /// Check the house rules that a text search can check
@@ -141,6 +147,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::run(),
         Task::Openssl { release } => setup::openssl::run(&release).map(|()| ExitCode::SUCCESS),
+        Task::Peers { language } => setup::peers::run(&language).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Demo { json } => demo::run(json),

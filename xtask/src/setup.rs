@@ -7,6 +7,7 @@
 pub mod archive;
 mod facts;
 pub mod openssl;
+pub mod peers;
 mod plan;
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Config {
     pub subject: SubjectMode,
     /// File with the key of fingerprints.
     pub fingerprint_key: PathBuf,
+    /// File with the policy.
+    pub policy: Option<PathBuf>,
 }
 
 /// Checks every value and derives what the agent needs.
@@ -47,6 +49,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
             raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets, form_bodies },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
+        policy: raw::Policy { file: policy },
     } = raw;
     let ring = "a power of two from 65536 to 1073741824";
     let ring_bytes = within("capture.ring_bytes", ring_bytes, 65_536, 1 << 30, ring)?;
@@ -72,6 +75,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         idle_nanos: u64::from(idle) * NANOS_PER_SEC,
         subject,
         fingerprint_key,
+        policy,
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Config {
     pub flow: Flow,
     /// What may leave the agent.
     pub privacy: Privacy,
+    /// What calls are judged by.
+    pub policy: Policy,
 }
 
 /// `capture:`
@@ -111,6 +113,14 @@ pub struct Privacy {
     /// File with the 32-byte key of fingerprints; made if absent. Agents that shall agree on
     /// fingerprints share it.
     pub fingerprint_key: PathBuf,
+}
+
+/// `policy:`
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// File with the policy; none for none. It is read again when it changes, and on SIGHUP.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Capture {

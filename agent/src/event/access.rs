@@ -1,6 +1,10 @@
 //! From an [`Observation`] to the `access` event that tells of it. Decides nothing: it names.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -11,11 +15,12 @@ use crate::{
     event::{
         handshake::Tls,
         model::{
-            Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
-            Meta, Observed, Outcome, Process, Rpc, SCHEMA_VERSION, Server, ServerOutcome, Severity,
-            Time, Token, Trace,
+            Agent, Client, Container, Credential, Event, EventType, Host, Http, Identity, Meta,
+            Observed, Outcome, Process, Rpc, SCHEMA_VERSION, Server, ServerOutcome, Severity, Time,
+            Token, Trace,
         },
         shared::Shared,
+        verdict,
     },
     flow::chunk::{Handshake, Transport},
     http::{
@@ -25,8 +30,9 @@ use crate::{
     },
     identity,
     observation::{GrpcCall, Observation},
+    policy::raw::ClientIp,
     text::Cuts,
-    token::{self, fingerprint},
+    token::{self, examination::Binding, fingerprint},
 };
 
 /// Longest text kept of what the kernel says of a process, in bytes: it chooses its paths itself.
@@ -74,6 +80,12 @@ impl Origin {
         let agent = Agent { version: env!("CARGO_PKG_VERSION").to_owned() };
         Self { host: Shared::new(host), agent: Shared::new(agent) }
     }
+
+    /// The groups of every event.
+    #[must_use]
+    pub fn groups(&self) -> (Shared<Host>, Shared<Agent>) {
+        (self.host.clone(), self.agent.clone())
+    }
 }
 
 impl Author {
@@ -90,25 +102,44 @@ impl Author {
     /// The event, `seq`th of this run, that tells of `seen`.
     #[must_use]
     pub fn access(&mut self, seq: u64, seen: &Observation) -> Event {
+        let severity = severity(&seen.anomalies);
+        self.event(EventType::Access, severity, seq, seen)
+    }
+
+    /// The event beside it that tells of a call for what was judged of it, if the call deserves
+    /// one.
+    #[must_use]
+    pub fn scope_check(&mut self, seq: u64, seen: &Observation) -> Option<Event> {
+        let judged = seen.judged.as_ref()?;
+        let outcome = server_outcome(seen);
+        verdict::deserves_scope_check(judged, outcome)
+            .then(|| self.event(EventType::ScopeCheck, judged.assessment.severity, seq, seen))
+    }
+
+    fn event(
+        &mut self,
+        r#type: EventType,
+        severity: Severity,
+        seq: u64,
+        seen: &Observation,
+    ) -> Event {
         let mut cuts = seen.cuts.clone();
         let peer = seen.peer.as_ref().map(|peer| self.process(peer, &mut cuts));
         let process = self.process(&seen.process, &mut cuts);
         let (client, server) = ends(seen);
-        let first = seen.credentials.first().map(AsRef::as_ref);
-        let state = first.and_then(|credential| credential.state(seen.time));
+        let shown = seen.credential();
+        let state = shown.and_then(|credential| credential.state(seen.time));
+        let authz = verdict::authz(seen, server_outcome(seen), &mut cuts);
+        let route = seen.judged.as_ref().map(|judged| verdict::route(judged, &mut cuts));
         Event {
-            event: self.meta(seq, seen),
+            event: self.meta(r#type, severity, seq, seen),
             host: self.origin.host.clone(),
             agent: self.origin.agent.clone(),
             process,
             peer,
             observation: observed(seen, &cuts),
-            authz: Authz {
-                server_outcome: server_outcome(seen),
-                scopes: first
-                    .and_then(token::Credential::claims)
-                    .map_or_else(Vec::new, |claims| claims.scopes.clone()),
-            },
+            authz,
+            route,
             client: unless_empty(client),
             server: unless_empty(server),
             tls: seen.handshake.as_ref().map(|handshake| self.tls(seen.connection, handshake)),
@@ -117,10 +148,10 @@ impl Author {
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
             }),
-            credential: first.map(|each| credential(each, &seen.key_id)),
+            credential: shown.map(|each| credential(each, seen)),
             credentials_seen: u64::try_from(seen.credentials.len()).ok().filter(|seen| *seen > 1),
-            token: first.zip(state).map(|(each, state)| token(each, state, seen.time)),
-            identity: first.map(|each| identity(each, seen)),
+            token: shown.zip(state).map(|(each, state)| token(each, state, seen)),
+            identity: shown.map(|each| identity(each, seen)),
         }
     }
 
@@ -154,15 +185,14 @@ impl Author {
         tls
     }
 
-    fn meta(&self, seq: u64, seen: &Observation) -> Meta {
-        let r#type = EventType::Access;
+    fn meta(&self, r#type: EventType, severity: Severity, seq: u64, seen: &Observation) -> Meta {
         Meta {
             uid: self.uid(r#type, seen).to_string(),
             r#type,
             time: Time(seen.time),
             observed_time: Time(seen.observed_at),
             seq,
-            severity: severity(&seen.anomalies),
+            severity,
             outcome: match server_outcome(seen) {
                 ServerOutcome::Allowed => Outcome::Success,
                 ServerOutcome::Denied | ServerOutcome::Failed => Outcome::Failure,
@@ -241,6 +271,7 @@ fn severity(anomalies: &Anomalies) -> Severity {
 
 /// Who called and who was called: the process is one, its peer the other.
 fn ends(seen: &Observation) -> (Client, Server) {
+    let audit = Kept::of(seen);
     let (asked, handshake) = (seen.request.as_ref(), seen.handshake.as_deref());
     let (client, server) = match (seen.role, seen.socket) {
         (Role::Client, Some(socket)) => (Some(socket.local), Some(socket.remote)),
@@ -248,10 +279,13 @@ fn ends(seen: &Observation) -> (Client, Server) {
         (Role::Client | Role::Server, None) => (None, None),
     };
     let client = Client {
-        ip: client.map(|at| at.ip()),
+        ip: client.and_then(|at| shown_address(at.ip(), seen)),
         port: client.map(|at| at.port()),
-        ua: asked.and_then(|asked| asked.user_agent.clone()),
-        tls_fp: handshake.and_then(|handshake| handshake.ja4.clone()),
+        forwarded_for: forwarded_for(seen, client),
+        ua: asked.and_then(|asked| asked.user_agent.clone()).filter(|_| audit.user_agent),
+        tls_fp: handshake
+            .and_then(|handshake| handshake.ja4.clone())
+            .filter(|_| audit.tls_fingerprint),
     };
     let server = Server {
         host: asked.and_then(|asked| asked.target.host.clone()),
@@ -260,6 +294,44 @@ fn ends(seen: &Observation) -> (Client, Server) {
         sni: handshake.and_then(|handshake| handshake.server_name.clone()),
     };
     (client, server)
+}
+
+/// What the policy has kept of a client; all of which it says nothing.
+struct Kept {
+    user_agent: bool,
+    tls_fingerprint: bool,
+}
+
+impl Kept {
+    fn of(seen: &Observation) -> Self {
+        let audit = seen.judged.as_ref().map(|judged| &judged.judgement.audit);
+        Self {
+            user_agent: audit.and_then(|audit| audit.user_agent).unwrap_or(true),
+            tls_fingerprint: audit.and_then(|audit| audit.tls_fingerprint).unwrap_or(true),
+        }
+    }
+}
+
+/// The address of a client, as far as the policy has it kept.
+fn shown_address(address: IpAddr, seen: &Observation) -> Option<IpAddr> {
+    let kept = seen.judged.as_ref().and_then(|judged| judged.judgement.audit.client_ip);
+    match (kept, address) {
+        (None | Some(ClientIp::Full), address) => Some(address),
+        (Some(ClientIp::Network), IpAddr::V4(address)) => {
+            Some(Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into())
+        }
+        (Some(ClientIp::Network), IpAddr::V6(address)) => {
+            Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80)).into())
+        }
+        (Some(ClientIp::None), _) => None,
+    }
+}
+
+/// The client's address by the word of proxies, if it is another than that of the connection.
+fn forwarded_for(seen: &Observation, client: Option<SocketAddr>) -> Option<IpAddr> {
+    let told = seen.judged.as_ref().and_then(|judged| judged.judgement.client)?;
+    let is_other = client.is_none_or(|client| client.ip() != told);
+    is_other.then(|| shown_address(told, seen)).flatten()
 }
 
 fn http(seen: &Observation) -> Http {
@@ -274,10 +346,13 @@ fn http(seen: &Observation) -> Http {
     let answered = seen.response.filter(|_| asked.is_some());
     let operations = seen.operations.as_ref().map_or(&[][..], |asked| &asked.list);
     let since = |at: Timestamp| at.since(seen.time);
+    let matched = seen.judged.as_ref().and_then(|judged| judged.judgement.route.as_ref());
+    let template = matched.map(|route| route.template.to_string());
     Http {
         method: asked.map(|asked| asked.method.to_owned()),
         scheme,
-        path: target.and_then(|target| target.path.clone()),
+        path: template.clone().or_else(|| target.and_then(|target| target.path.clone())),
+        path_template: template,
         status: seen.response.map(|answered| answered.status),
         req_bytes: asked.map(|asked| asked.body_bytes),
         resp_bytes: seen.response.map(|answered| answered.body_bytes),
@@ -334,7 +409,7 @@ fn server_outcome(seen: &Observation) -> ServerOutcome {
     }
 }
 
-fn credential(credential: &token::Credential, key_id: &str) -> Credential {
+fn credential(credential: &token::Credential, seen: &Observation) -> Credential {
     let fp = credential.fingerprint.as_ref().map(|fp| fp.as_str().to_owned());
     Credential {
         location: credential.location,
@@ -342,23 +417,41 @@ fn credential(credential: &token::Credential, key_id: &str) -> Credential {
         kind: credential.kind,
         format: credential.format(),
         fp_alg: fp.is_some().then(|| fingerprint::ALGORITHM.to_owned()),
-        key_id: fp.is_some().then(|| key_id.to_owned()),
+        key_id: fp.is_some().then(|| seen.key_id.to_string()),
         fp,
         jti: credential.claims().and_then(|claims| claims.id.clone()),
         prefix_class: credential.prefix_class.map(|class| class.name.to_owned()),
+        binding: seen.binding.as_ref().and_then(binding),
     }
 }
 
-fn token(credential: &token::Credential, state: token::TokenState, at: Timestamp) -> Token {
+/// What was proved of a binding; `None` where there is none.
+fn binding(binding: &Binding) -> Option<String> {
+    let name = match binding {
+        Binding::None => return None,
+        Binding::Dpop => "dpop",
+        Binding::Mtls => "mtls",
+        Binding::Missing => "missing",
+        Binding::Mismatch => "mismatch",
+        Binding::ProofInvalid(check) => return Some(format!("proof_invalid:{check}")),
+        Binding::ProofReplayed => "proof_replayed",
+        Binding::Unverifiable => "unverifiable",
+    };
+    Some(name.to_owned())
+}
+
+fn token(credential: &token::Credential, state: token::TokenState, seen: &Observation) -> Token {
     let (claims, header) = (credential.claims(), credential.header());
+    let signature = credential.examination.signature;
     let exp = claims.and_then(|claims| claims.expires_at);
     Token {
         state,
+        sig_state: seen.has_policy.then_some(signature),
         iss: claims.and_then(|claims| claims.issuer.clone()),
         iat: claims.and_then(|claims| claims.issued_at),
         nbf: claims.and_then(|claims| claims.not_before),
         exp,
-        ttl_left: exp.map(|exp| signed_difference(exp, at.as_secs())),
+        ttl_left: exp.map(|exp| signed_difference(exp, seen.time.as_secs())),
         alg: header.and_then(|header| header.algorithm.clone()),
         kid: header.and_then(|header| header.key_id.clone()),
         typ: header.and_then(|header| header.typ.clone()),
@@ -377,7 +470,9 @@ fn identity(credential: &token::Credential, seen: &Observation) -> Identity {
     Identity {
         evidence: seen.identity.evidence,
         subject: seen.identity.subject.clone(),
+        username: seen.identity.username.clone(),
         client_id: seen.identity.client_id.clone(),
+        tenant: seen.identity.tenant.clone(),
         acr: claims.and_then(|claims| claims.acr.clone()),
         auth_time: claims.and_then(|claims| claims.auth_time),
         session: claims.and_then(|claims| claims.session.clone()),

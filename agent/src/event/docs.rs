@@ -11,11 +11,16 @@ use crate::{
             Meta, Observed, Outcome, Process, Rpc, SCHEMA_VERSION, Server, ServerOutcome, Severity,
             Token, Trace,
         },
+        notice::PolicyChange,
+        verdict::{Required, Route},
     },
     flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role, operation::Protocol},
+    policy::{judgement::Verdict, outcome::Finding, raw::Sensitivity},
     token::{
         Evidence, Format, Kind, TokenState,
+        challenge::{ChallengeError, Hint},
+        examination::SignatureState,
         extract::{Location, Scheme},
     },
 };
@@ -30,6 +35,8 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("process.container", Container::FIELDS),
     ("observation", Observed::FIELDS),
     ("authz", Authz::FIELDS),
+    ("authz.required", Required::FIELDS),
+    ("route", Route::FIELDS),
     ("client", Client::FIELDS),
     ("server", Server::FIELDS),
     ("tls", Tls::FIELDS),
@@ -40,6 +47,7 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("credential", Credential::FIELDS),
     ("token", Token::FIELDS),
     ("identity", Identity::FIELDS),
+    ("policy", PolicyChange::FIELDS),
 ];
 
 /// The fields that hold one of a closed set of names, and those names.
@@ -51,6 +59,11 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("observation.transport", Transport::MEANINGS),
     ("observation.attribution", Attribution::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
+    ("authz.verdict", Verdict::MEANINGS),
+    ("authz.assessment", Finding::MEANINGS),
+    ("authz.server_error", ChallengeError::MEANINGS),
+    ("authz.server_hint", Hint::MEANINGS),
+    ("route.sensitivity", Sensitivity::MEANINGS),
     ("http.operation_protocol", Protocol::MEANINGS),
     ("http.anomaly", Anomaly::MEANINGS),
     ("credential.location", Location::MEANINGS),
@@ -58,6 +71,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("credential.kind", Kind::MEANINGS),
     ("credential.format", Format::MEANINGS),
     ("token.state", TokenState::MEANINGS),
+    ("token.sig_state", SignatureState::MEANINGS),
     ("identity.evidence", Evidence::MEANINGS),
 ];
 
@@ -133,5 +147,14 @@ Nothing in an event is a token, a password, a query value or a body. Text that c
 cut to the limit in its row, and then `observation.notes` names the field; values that have the
 shape of a token read `{token}`. What a token claims is what its bearer says, unless
 `identity.evidence` says that it was verified.
+
+Every exchange has an `access` event. Where a policy is given, `authz` tells what it says of the
+call, and whether the server agreed. A call has a `scope_check` beside its `access`, with the same
+groups, if the policy denies it, if the server refused what the policy allows or what could not be
+judged, and always if its route's data is confidential or of a stricter class. `event.severity` of a
+`scope_check` is that of an enforcement gap; that of an `access` tells of the form of its messages.
+
+Events of the types `policy.…` tell of the agent: they have the groups `event`, `host`, `agent` and
+`policy`, and no others. All others have every group but `policy`.
 
 This page is made from `agent/src/event/model.rs`; a test tells when it is not current.";

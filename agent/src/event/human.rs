@@ -8,8 +8,12 @@ use std::{
 };
 
 use crate::{
-    event::model::{Event, Process},
+    event::{
+        model::{Event, EventType, Process},
+        notice::Notice,
+    },
     http::message::{Note, Role},
+    policy::outcome::Finding,
     text::printable,
     token::TokenState,
 };
@@ -49,8 +53,14 @@ enum Mood {
     Bad,
 }
 
+/// Whether `event` is shown to people: what is told beside an `access` stands in its line.
+#[must_use]
+pub fn is_shown(event: &Event) -> bool {
+    event.event.r#type != EventType::ScopeCheck
+}
+
 /// `event` on one line, without line end: time, who, by which client, what, status, token state,
-/// scopes, process, addresses. `peer` is the event of the connection's other end, if there is one.
+/// what the policy says if there is one, scopes, process, addresses. `peer` is the event of the connection's other end, if there is one.
 #[must_use]
 pub fn line(event: &Event, peer: Option<&Event>, colour: Colour) -> String {
     let client_id = event.identity.as_ref().and_then(|identity| identity.client_id.as_deref());
@@ -61,6 +71,7 @@ pub fn line(event: &Event, peer: Option<&Event>, colour: Colour) -> String {
     let what = what(event);
     let status = status(event, colour);
     let state = state(event, colour);
+    let verdict = verdict(event, colour);
     let scopes = if scopes.is_empty() { "-".to_owned() } else { scopes.join(",") };
     let role = event.observation.role;
     let ends = [
@@ -70,7 +81,7 @@ pub fn line(event: &Event, peer: Option<&Event>, colour: Colour) -> String {
     ];
     let ends = ends.into_iter().flatten().collect::<Vec<_>>().join(" + ");
     let line = format!(
-        "{time} {who:24} {client_id:12} {what:36} {status} {state} {scopes:20} {ends} {}",
+        "{time} {who:24} {client_id:12} {what:36} {status} {state} {verdict}{scopes:20} {ends} {}",
         addresses(event)
     );
     line.trim_end().to_owned()
@@ -125,6 +136,34 @@ fn state(event: &Event, colour: Colour) -> String {
     colour.paint(mood, state.map_or("-", TokenState::as_str), 9)
 }
 
+/// What the policy says, and a blank; nothing where it says nothing.
+fn verdict(event: &Event, colour: Colour) -> String {
+    let Some(assessment) = event.authz.assessment else { return String::new() };
+    let (mood, word) = match assessment {
+        Finding::Normal => (Mood::Good, "allowed"),
+        Finding::FailedElsewhere => (Mood::Plain, "allowed"),
+        Finding::PolicyDrift => (Mood::Odd, "POLICY DRIFT"),
+        Finding::EnforcementGap => (Mood::Bad, "ENFORCEMENT GAP"),
+        Finding::DeniedAsExpected | Finding::DeniedElsewhere => (Mood::Odd, "denied"),
+        Finding::Unassessed => (Mood::Plain, "unassessed"),
+    };
+    let reasons: Vec<_> = event.authz.reasons.iter().map(|reason| printable(reason)).collect();
+    let reasons =
+        if reasons.is_empty() { String::new() } else { format!(" {}", reasons.join(",")) };
+    format!("{} ", colour.paint(mood, &format!("{word}{reasons}"), 10))
+}
+
+/// An event of the agent itself on one line, without line end.
+#[must_use]
+pub fn notice_line(notice: &Notice, colour: Colour) -> String {
+    let Notice { event, policy, .. } = notice;
+    let time = event.time.0.to_time_of_day();
+    let mood = if event.r#type == EventType::PolicyRejected { Mood::Bad } else { Mood::Plain };
+    let kind = colour.paint(mood, event.r#type.as_str(), 15);
+    let problems = policy.problems.iter().map(|problem| format!(" {}", printable(problem)));
+    format!("{time} {kind} {}{}", printable(&policy.file), problems.collect::<String>())
+}
+
 fn end(role: Role, process: &Process) -> String {
     let Process { pid, comm, .. } = process;
     format!("{role} {}[{pid}]", printable(comm))
@@ -154,6 +193,7 @@ pub struct Summary {
     total: u64,
     statuses: BTreeMap<String, u64>,
     states: BTreeMap<TokenState, u64>,
+    assessments: BTreeMap<Finding, u64>,
     subjects: BTreeMap<String, u64>,
     other_subjects: u64,
 }
@@ -166,6 +206,9 @@ impl Summary {
         increment(self.statuses.entry(class).or_default());
         if let Some(token) = &event.token {
             increment(self.states.entry(token.state).or_default());
+        }
+        if let Some(assessment) = event.authz.assessment {
+            increment(self.assessments.entry(assessment).or_default());
         }
         let subject = who(event);
         if self.subjects.len() < MAX_SUBJECTS || self.subjects.contains_key(&subject) {
@@ -192,6 +235,7 @@ impl Display for Summary {
         writeln!(f, "calls    {}", self.total)?;
         write_counts(f, "status", self.statuses.iter())?;
         write_counts(f, "tokens", self.states.iter())?;
+        write_counts(f, "policy", self.assessments.iter())?;
         let others = (&"(others)".to_owned(), &rest);
         let top = top.into_iter().take(TOP_SUBJECTS);
         write_counts(f, "who", top.chain((rest > 0).then_some(others)))

@@ -2,15 +2,17 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::{event::model::Event, text::is_hostile};
 
-/// Appends `event` to `out` as one line, without line end. Characters that a terminal might act on
+/// Appends `event`, of whatever type, to `out` as one line, without line end. Characters that a terminal might act on
 /// are escaped, beyond what JSON asks for: people do look at logs with `cat`.
 ///
 /// # Errors
 ///
 /// None occur: the model has neither maps with keys that are no strings, nor fallible parts.
-pub fn append(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+pub fn append(event: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let start = out.len();
     serde_json::to_writer(&mut *out, event)?;
     let written = out.get(start..).unwrap_or_default();
@@ -48,7 +50,7 @@ fn escaped(json: &str) -> String {
 ///
 /// As there.
 #[cfg(test)]
-pub fn line(event: &Event) -> serde_json::Result<String> {
+pub fn line(event: &impl Serialize) -> serde_json::Result<String> {
     let mut line = Vec::new();
     append(event, &mut line)?;
     Ok(String::from_utf8_lossy(&line).into_owned())

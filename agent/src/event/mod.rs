@@ -11,7 +11,9 @@ pub mod handshake;
 pub mod human;
 pub mod json;
 pub mod model;
+pub mod notice;
 pub mod shared;
+pub mod verdict;
 
 #[cfg(test)]
 pub(crate) mod sample;

@@ -8,12 +8,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     clock::Timestamp,
-    event::{group::group, handshake::Tls, shared::Shared},
+    event::{
+        group::group,
+        handshake::Tls,
+        shared::Shared,
+        verdict::{Required, Route},
+    },
     flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role, operation::Protocol},
     names::named_enum,
+    policy::{judgement::Verdict, outcome::Finding},
     token::{
         Evidence, Format, Kind, TokenState,
+        challenge::{ChallengeError, Hint},
+        examination::SignatureState,
         extract::{Location, Scheme},
     },
 };
@@ -24,8 +32,17 @@ pub const SCHEMA_VERSION: &str = "1";
 named_enum! {
     /// What an event tells of; dotted names group the kinds to come.
     pub enum EventType {
-        /// An exchange used, or lacked, credentials.
+        /// An exchange used, or lacked, credentials
         Access = "access",
+        /// A call that policy and server disagree about, or that was refused, or that is about
+        /// sensitive data; told beside its `access`
+        ScopeCheck = "scope_check",
+        /// A policy is judged by, the first one of this run
+        PolicyLoaded = "policy.loaded",
+        /// Another policy is judged by, or the keys of its issuers changed
+        PolicyChanged = "policy.changed",
+        /// A new policy, or keys, cannot be used: what was known stays
+        PolicyRejected = "policy.rejected",
     }
 }
 
@@ -117,13 +134,15 @@ group! {
             server: Server ["group", ""],
             /// The TLS handshake of the connection, as far as it was seen.
             tls: Shared<Tls> ["group", ""],
+            /// What the policy has the call for; there if the policy says anything of it.
+            route: Route ["group", ""],
             /// The exchange.
             http: Http ["group", ""],
             /// The gRPC call that the exchange is.
             rpc: Rpc ["group", ""],
             /// The distributed trace that the request belongs to.
             trace: Trace ["group", ""],
-            /// The first credential of the request, without its secret.
+            /// The credential of the request that was judged, else its first, without its secret.
             credential: Credential ["group", ""],
             /// How many credentials the request had, if more than one. A server must refuse such
             /// a request.
@@ -278,6 +297,9 @@ group! {
             ip: IpAddr ["IP address", ""],
             /// Port that the connection came from.
             port: u16 ["port", ""],
+            /// Address that the client has by the word of proxies that the policy trusts, if it is
+            /// another than `client.ip`.
+            forwarded_for: IpAddr ["IP address", "RFC 7239"],
             /// User agent, with `{token}` in place of words that look like secrets.
             ua: String ["text, up to 256 bytes", "RFC 9110 §10.1.5"],
             /// Fingerprint of the TLS hello that the connection began with: names the software
@@ -318,8 +340,10 @@ group! {
             /// Scheme of the target.
             scheme: String ["`http` or `https`", "RFC 9110 §4.2"],
             /// Path, with `{int}`, `{uuid}`, `{hex}`, `{email}` and `{token}` in place of
-            /// segments that look like those.
+            /// segments that look like those; `http.path_template` where that is known.
             path: String ["path, up to 1024 bytes", "RFC 3986 §3.3"],
+            /// Template of the path by which the policy judged the call.
+            path_template: String ["path, up to 1024 bytes", ""],
             /// Status code of the final response.
             status: u16 ["code", "RFC 9110 §15"],
             /// Body bytes of the request, after transfer coding is removed.
@@ -397,7 +421,7 @@ group! {
 }
 
 group! {
-    /// The first credential of the request, without its secret.
+    /// The credential of the request that was judged, else its first, without its secret.
     pub struct Credential {
         required {
             /// Where in the request it stood.
@@ -420,19 +444,25 @@ group! {
             jti: String ["text, up to 512 bytes", "RFC 7519 §4.1.7"],
             /// Issuer and sort of an opaque token, by its prefix.
             prefix_class: String ["name", ""],
+            /// What the sender proved of a token that is bound, or of one shown with a proof:
+            /// `dpop` or `mtls`; else `missing`, `mismatch`, `proof_replayed`, `unverifiable`, or
+            /// `proof_invalid:` and the check that failed.
+            binding: String ["name", "RFC 9449, RFC 8705"],
         }
         list {}
     }
 }
 
 group! {
-    /// The token in the credential, as far as it is readable. Not verified.
+    /// The token in the credential, as far as it is readable. Verified if `sig_state` says so.
     pub struct Token {
         required {
             /// What the token says of its own validity when the exchange began.
             state: TokenState ["one of", "RFC 7519 §4.1"],
         }
         optional {
+            /// What became of its signature, where the policy has issuers.
+            sig_state: SignatureState ["one of", "RFC 7515 §5.2"],
             /// Issuer.
             iss: String ["text, up to 512 bytes", "RFC 7519 §4.1.1"],
             /// When it was issued.
@@ -467,8 +497,12 @@ group! {
         optional {
             /// Subject of the token, or its pseudonym.
             subject: String ["text, up to 512 bytes", "RFC 7519 §4.1.2"],
+            /// A name of the subject's that people use, or its pseudonym.
+            username: String ["text, up to 512 bytes", "OpenID Connect Core §5.1"],
             /// Client that the token was issued to.
             client_id: String ["text, up to 512 bytes", "RFC 8693 §4.3"],
+            /// Tenant of the issuer.
+            tenant: String ["text, up to 512 bytes", ""],
             /// How the subject authenticated: class.
             acr: String ["text, up to 512 bytes", "OpenID Connect Core §2"],
             /// When the subject authenticated.
@@ -492,10 +526,44 @@ group! {
             /// What the server decided, by its status.
             server_outcome: ServerOutcome ["one of", "RFC 9110 §15"],
         }
-        optional {}
+        optional {
+            /// What the policy says of the call.
+            verdict: Verdict ["one of", ""],
+            /// What that is beside what the server did.
+            assessment: Finding ["one of", ""],
+            /// Scopes that the policy asks for.
+            required: Required ["group", ""],
+            /// Why the server refused, in its own words.
+            server_error: ChallengeError ["one of", "RFC 6750 §3.1, RFC 9449 §7.1, RFC 9470 §3"],
+            /// What the server's description of the error is about.
+            server_hint: Hint ["one of", ""],
+            /// The rule that decided: service and route, by their ids in the policy.
+            policy_id: String ["name", ""],
+            /// Names the content of the policy.
+            policy_hash: String ["64 hex digits", "FIPS 180-4"],
+            /// Where the rule is written.
+            policy_rule: String ["file:line", ""],
+        }
         list {
             /// Scopes of the token, up to 64.
             scopes: String ["text, up to 128 bytes", "RFC 6749 §3.3"],
+            /// Roles, groups and entitlements of the token, up to 64.
+            roles: String ["text, up to 128 bytes", "RFC 9068 §2.2.3.1"],
+            /// Scopes that the token lacks, up to 64: each of them, or one of them, as
+            /// `authz.required` has it.
+            missing: String ["text, up to 128 bytes", ""],
+            /// Why the verdict is not `allow`: `credential_missing`, `multiple_credentials`,
+            /// `scheme_unsupported`, `malformed`, `expired`, `not_yet_valid`,
+            /// `lifetime_exceeded`, `issuer_unknown`, `audience_mismatch`, `alg_forbidden`,
+            /// `key_unknown`, `signature_bad`, `kind_mismatch`, `claim_missing:` and the claim,
+            /// `scope_missing:` and the scopes, `role_missing`, `claim_condition:` and its id,
+            /// `client_not_allowed`, `binding_missing`, `binding_mismatch`,
+            /// `binding_unverifiable`, `proof_invalid:` and the check, `proof_replayed`,
+            /// `acr_insufficient`, `auth_too_old`, `route_unmatched`, `opaque_unlearned`,
+            /// `capture_incomplete`.
+            reasons: String ["text, up to 512 bytes", "docs/policy.md"],
+            /// Scopes that the server says it asks for, up to 64.
+            server_required_scope: String ["text, up to 128 bytes", "RFC 6750 §3"],
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     identity::process::Process,
     observation::{Observation, Observer, PrivacyOptions, SubjectMode},
+    rules::Standing,
     token::fingerprint::FingerprintKey,
 };
 
@@ -89,7 +90,7 @@ pub(crate) fn observe(
     subject: SubjectMode,
 ) -> Observation {
     let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
-    let mut observer = Observer::new(key, PrivacyOptions { subject });
+    let mut observer = Observer::new(key, PrivacyOptions { subject }, &Standing::default());
     observer.observe(exchange, connection, START.plus(3_000_000))
 }
 
@@ -102,11 +103,16 @@ pub(crate) fn event_of(exchange: &Exchange, connection: &Connection) -> Event {
 }
 
 pub(crate) fn author() -> Author {
-    Author::new(Origin::new(Host {
+    Author::new(origin())
+}
+
+/// Where the events of tests come from.
+pub(crate) fn origin() -> Origin {
+    Origin::new(Host {
         id: "8f4e0c1d2b3a49588776655443322110".to_owned(),
         name: "h7".to_owned(),
         boot_id: "2f1c8a52-6a0e-4b1c-9d3e-7f6a5b4c3d2e".to_owned(),
-    }))
+    })
 }
 
 /// A JWT with a signature of noise.

@@ -10,15 +10,18 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Timestamp,
+    config::{policyfile::Reload, rulebook::Renewal},
     event::{
         docs,
         handshake::ClientCert,
         human,
         human::{Colour, Summary},
         json,
-        model::{Container, Event, EventType, Process, Rpc, ServerOutcome, Severity, Time},
-        sample::{START, author, connection, event, event_of, exchange, jwt, observe},
+        model::{Authz, Container, Event, EventType, Process, Rpc, ServerOutcome, Severity, Time},
+        notice::Notice,
+        sample::{START, author, connection, event, event_of, exchange, jwt, observe, origin},
         shared::Shared,
+        verdict::{Required, Route},
     },
     flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Transport},
     http::{
@@ -28,6 +31,13 @@ use crate::{
         operation::Protocol,
     },
     observation::SubjectMode,
+    policy::{
+        compiled::PolicyId, diff::Diff, judgement::Verdict, outcome::Finding, raw::Sensitivity,
+    },
+    token::{
+        challenge::{ChallengeError, Hint},
+        examination::SignatureState,
+    },
 };
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -359,11 +369,91 @@ fn full() -> Event {
         resp_messages: Some(1),
         at_least: Some(true),
     });
+    http.path_template = http.path.clone();
+    event.client.as_mut().unwrap().forwarded_for = Some([192, 0, 2, 1].into());
+    event.credential.as_mut().unwrap().binding = Some("dpop".to_owned());
+    event.token.as_mut().unwrap().sig_state = Some(SignatureState::Ok);
+    let identity = event.identity.as_mut().unwrap();
+    identity.username = identity.subject.clone();
+    identity.tenant = identity.subject.clone();
+    judged(&mut event);
     let container = Some(Container { id: "c".to_owned() });
     let process = (*event.process).clone();
     event.process = Shared::new(Process { container, start: Some(Time::default()), ..process });
     event.credential.as_mut().unwrap().prefix_class = Some("npm".to_owned());
     event
+}
+
+/// Fills the groups that tell of a judgement.
+fn judged(event: &mut Event) {
+    let some = || vec!["x".to_owned()];
+    event.route = Some(Route {
+        service: "orders".to_owned(),
+        id: Some("refund".to_owned()),
+        sensitivity: Some(Sensitivity::Financial),
+        operation_id: Some("refund".to_owned()),
+        operation: Some("tools/call:refund".to_owned()),
+        params: some(),
+        notes: some(),
+    });
+    event.authz = Authz {
+        server_outcome: event.authz.server_outcome,
+        verdict: Some(Verdict::Deny),
+        assessment: Some(Finding::EnforcementGap),
+        required: Some(Required { all: some(), any: some() }),
+        server_error: Some(ChallengeError::InvalidToken),
+        server_hint: Some(Hint::Expired),
+        policy_id: Some("orders/refund".to_owned()),
+        policy_hash: Some("0".repeat(64)),
+        policy_rule: Some("policy.yaml:7".to_owned()),
+        scopes: some(),
+        roles: some(),
+        missing: some(),
+        reasons: vec!["scope_missing:x".to_owned()],
+        server_required_scope: some(),
+    };
+}
+
+/// Events of the agent itself, with every field that they have.
+fn notices() -> [Notice; 3] {
+    let id = |hash: &str| PolicyId { file: "policy.yaml".into(), hash: hash.into() };
+    let changed = Reload::Changed { from: id("a"), to: id("b"), diff: Diff::default() };
+    let reason = "no such file".to_owned();
+    let renewals = [
+        Renewal::Policy(changed),
+        Renewal::Keys(id("b")),
+        Renewal::KeysRejected { policy: id("b"), reason },
+    ];
+    renewals.map(|renewal| Notice::of(&origin(), &renewal, START))
+}
+
+#[test]
+fn events_of_the_agent_can_be_read_and_shown() {
+    let shown: Vec<_> = notices()
+        .iter()
+        .map(|notice| {
+            let line = json::line(notice).unwrap();
+            assert_eq!(&serde_json::from_str::<Notice>(&line).unwrap(), notice);
+            assert!(json::parse(&line).is_err(), "it is no event of an exchange");
+            human::notice_line(notice, Colour::Off)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "10:04:31.118 policy.changed  policy.yaml",
+            "10:04:31.118 policy.changed  policy.yaml",
+            "10:04:31.118 policy.rejected policy.yaml \"no such file\"",
+        ]
+    );
+}
+
+#[test]
+fn what_the_policy_says_stands_in_the_line_for_people() {
+    let mut event = event(&rfc9068());
+    judged(&mut event);
+    let line = human::line(&event, None, Colour::Off);
+    assert!(line.contains(" ENFORCEMENT GAP scope_missing:x "), "{line}");
 }
 
 /// Paths of all values that are no objects.
@@ -382,6 +472,9 @@ fn leaves(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
 fn every_field_is_documented_and_every_documented_field_exists() {
     let mut written = BTreeSet::new();
     leaves("", &serde_json::to_value(full()).unwrap(), &mut written);
+    for notice in notices() {
+        leaves("", &serde_json::to_value(notice).unwrap(), &mut written);
+    }
     let page = docs::markdown();
     let groups = page.split("\n## Values").next().unwrap();
     let rows = groups.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | "));

@@ -1,4 +1,5 @@
-//! The boot clock, by which the kernel half stamps records and the kernel the start of processes.
+//! The clocks. By the boot clock the kernel half stamps records, and the kernel the start of
+//! processes; by the wall clock events are told.
 
 use std::time::Duration;
 
@@ -13,8 +14,14 @@ pub fn boot_nanos() -> Option<u64> {
 /// Nanoseconds from the epoch of the wall clock to boot, as far as the two agree now.
 #[must_use]
 pub fn boot_to_wall() -> Option<u64> {
-    let (wall, boot) = now_nanos(ClockId::CLOCK_REALTIME).zip(boot_nanos())?;
+    let (wall, boot) = wall_nanos().zip(boot_nanos())?;
     Some(wall.saturating_sub(boot))
+}
+
+/// Now by the wall clock, in nanoseconds since the Unix epoch; `None` if it cannot be read.
+#[must_use]
+pub fn wall_nanos() -> Option<u64> {
+    now_nanos(ClockId::CLOCK_REALTIME)
 }
 
 fn now_nanos(clock: ClockId) -> Option<u64> {

@@ -16,8 +16,11 @@ use super::Summary;
 use crate::{
     capture::{CaptureEvent, EventSink, SessionKey, Skip},
     clock::Timestamp,
-    config::compiled::Config,
-    event::access::{Author, Origin},
+    config::{compiled::Config, rulebook::Renewal},
+    event::{
+        access::{Author, Origin},
+        notice::Notice,
+    },
     flow::table::{self, Limits, Table},
     observation::Observer,
     sinks::output::{Lines, Output},
@@ -33,6 +36,9 @@ const MIN_PIECE: usize = 1024;
 /// The stages after capture, running.
 pub struct Stages {
     workers: Workers,
+    origin: Origin,
+    /// For events of the agent itself.
+    lines: Lines,
     output: JoinHandle<io::Result<u64>>,
 }
 
@@ -74,7 +80,13 @@ impl Stages {
         };
         let output =
             thread::Builder::new().name("output".into()).spawn(move || output.run(&batches))?;
-        Ok(Self { workers, output })
+        Ok(Self { workers, origin: origin.clone(), lines, output })
+    }
+
+    /// Tells what became of the rules.
+    pub fn tell(&mut self, renewal: &Renewal, at: Timestamp) {
+        self.lines.push_notice(Notice::of(&self.origin, renewal, at));
+        self.lines.flush();
     }
 
     /// Sends what was made of the events so far, where nobody else does.
@@ -95,6 +107,8 @@ impl Stages {
     /// # Errors
     /// The output could not be written.
     pub fn finish(self) -> io::Result<Summary> {
+        // The output ends with the last of those that write to it.
+        drop(self.lines);
         let flows = match self.workers {
             Workers::Here(worker) => worker.finish(),
             Workers::Threads { queues, threads } => {
@@ -213,6 +227,9 @@ impl Worker {
             let observation = self.observer.observe(&exchange, &connection, at);
             // Numbered where it is encoded, as several workers write events.
             self.lines.push(self.author.access(0, &observation));
+            if let Some(event) = self.author.scope_check(0, &observation) {
+                self.lines.push(event);
+            }
         }
     }
 }

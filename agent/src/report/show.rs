@@ -5,9 +5,10 @@ use std::io::{self, BufRead, Read, Write};
 
 use crate::{
     event::{
-        human::{Colour, Summary, line},
+        human::{Colour, Summary, is_shown, line, notice_line},
         json,
         model::Event,
+        notice::Notice,
     },
     report::pair::{Call, Pairer},
 };
@@ -45,7 +46,12 @@ pub fn show(
         number = number.saturating_add(1);
         match parse(&buffer) {
             _ if buffer.trim_ascii().is_empty() => {}
-            Some(event) => write_calls(pairer.push(event), &mut summary, output, colour)?,
+            // What it tells stands in the line of its call.
+            Some(Line::Exchange(event)) if !is_shown(&event) => {}
+            Some(Line::Exchange(event)) => {
+                write_calls(pairer.push(*event), &mut summary, output, colour)?;
+            }
+            Some(Line::Notice(notice)) => writeln!(output, "{}", notice_line(&notice, colour))?,
             None => bad.record(number),
         }
     }
@@ -65,8 +71,16 @@ fn read_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<bool>
     Ok(read > 0)
 }
 
-fn parse(line: &[u8]) -> Option<Event> {
-    json::parse(std::str::from_utf8(line).ok()?).ok()
+/// What a line may be.
+enum Line {
+    Exchange(Box<Event>),
+    Notice(Box<Notice>),
+}
+
+fn parse(line: &[u8]) -> Option<Line> {
+    let line = std::str::from_utf8(line).ok()?;
+    let exchange = json::parse(line).ok().map(|event| Line::Exchange(Box::new(event)));
+    exchange.or_else(|| serde_json::from_str(line).ok().map(|it| Line::Notice(Box::new(it))))
 }
 
 fn write_calls(

@@ -17,11 +17,13 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::Serialize;
 
 use crate::event::{
     human::{self, Colour},
     json,
     model::Event,
+    notice::Notice,
 };
 
 /// Length at which a batch is sent, in bytes: some sixty events, so that neither the channel nor
@@ -116,21 +118,44 @@ impl Clone for Lines {
 }
 
 impl Lines {
-    /// Numbers an event and encodes it.
+    /// Numbers the event of an exchange and encodes it.
     pub fn push(&mut self, mut event: Event) {
-        event.event.seq = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let lines = &mut self.batch.lines;
+        event.event.seq = self.number();
         match self.format {
-            Format::Human(colour) => {
-                lines.extend_from_slice(human::line(&event, None, colour).as_bytes());
-            }
-            Format::Json => {
-                if let Err(error) = json::append(&event, lines) {
-                    tracing::error!(%error, "event not encoded");
-                    return;
-                }
-            }
+            // What an `access` says already is not said twice to people.
+            Format::Human(_) if !human::is_shown(&event) => {}
+            Format::Human(colour) => self.append_text(&human::line(&event, None, colour)),
+            Format::Json => self.append_json(&event),
         }
+    }
+
+    /// Numbers an event of the agent itself and encodes it.
+    pub fn push_notice(&mut self, mut notice: Notice) {
+        notice.event.seq = self.number();
+        match self.format {
+            Format::Human(colour) => self.append_text(&human::notice_line(&notice, colour)),
+            Format::Json => self.append_json(&notice),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn append_json(&mut self, event: &impl Serialize) {
+        match json::append(event, &mut self.batch.lines) {
+            Ok(()) => self.end_line(),
+            Err(error) => tracing::error!(%error, "event not encoded"),
+        }
+    }
+
+    fn append_text(&mut self, line: &str) {
+        self.batch.lines.extend_from_slice(line.as_bytes());
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        let lines = &mut self.batch.lines;
         lines.push(b'\n');
         self.batch.events += 1;
         if lines.len() >= BATCH {

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value};
 
 use super::{Evidence, issuer::IssuerIndex};
-use crate::names::named_enum;
+use crate::{clock::Timestamp, names::named_enum};
 
 /// A credential, examined.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +21,51 @@ pub struct Examination {
     pub evidence: Evidence,
     /// What it grants to whom, as its issuer's dialect says it.
     pub grant: Grant,
-    /// What is wrong with it at any time and for any call.
+    /// What is wrong with it at any time and for any call; see [`Examination::fault_at`] for the
+    /// rest.
     pub faults: Vec<Fault>,
+    /// What in its header is odd.
+    pub notes: Vec<HeaderNote>,
+    /// `nbf` and `exp`, in seconds since the Unix epoch.
+    pub not_before: Option<u64>,
+    /// See `not_before`.
+    pub expires_at: Option<u64>,
     /// Leeway of its issuer, in seconds.
     pub leeway: u64,
+}
+
+impl Examination {
+    /// Whether its times are against it at `at`, with its issuer's leeway: [`Fault::Expired`] or
+    /// [`Fault::NotYetValid`].
+    #[must_use]
+    pub fn fault_at(&self, at: Timestamp) -> Option<Fault> {
+        let now = at.as_secs();
+        // RFC 7519 §4.1.4: the current time must be before it.
+        if self.expires_at.is_some_and(|end| now >= end.saturating_add(self.leeway)) {
+            return Some(Fault::Expired);
+        }
+        let early = self.not_before.is_some_and(|start| now.saturating_add(self.leeway) < start);
+        early.then_some(Fault::NotYetValid)
+    }
+}
+
+named_enum! {
+    /// What in a header is odd: how tokens are forged where verifiers believe headers (RFC 8725
+    /// §2.1, §2.6 and §3.10). Signatures are never checked by them.
+    pub enum HeaderNote {
+        /// `jku`: where to fetch keys
+        Jku = "jku",
+        /// `x5u`: where to fetch certificates
+        X5u = "x5u",
+        /// `jwk`: a key
+        Jwk = "jwk",
+        /// `x5c`: certificates; some issuers send them
+        X5c = "x5c",
+        /// `crit` names what is not understood (RFC 7515 §4.1.11)
+        Crit = "crit",
+        /// `kid` has characters of paths, queries, markup or commands
+        OddKid = "odd_kid",
+    }
 }
 
 named_enum! {
@@ -48,7 +89,8 @@ named_enum! {
 /// What is wrong with a token. Each is a reason of a verdict by the same name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Fault {
-    /// Against its own syntax.
+    /// Against its own syntax, a `crit` that is not understood included (RFC 7515 §4.1.11), or a
+    /// checksum that does not fit.
     Malformed,
     /// `iss` is none of the policy's issuers.
     IssuerUnknown,
@@ -99,6 +141,8 @@ pub struct Grant {
     pub confirmation: Confirmation,
     /// All claims, for a policy's conditions; values with the shape of a secret are not in it.
     pub claims: Map<String, Value>,
+    /// Something exceeded a limit and is not in here: nothing may be said to be absent.
+    pub is_cut: bool,
 }
 
 /// The `cnf` claim.

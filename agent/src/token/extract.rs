@@ -1,189 +1,342 @@
-//! Where a request carries credentials. In: its header fields. Out: [`Presented`] credentials, in
-//! wire order, not yet decoded. Knows the syntax of places and schemes, nothing about tokens.
+//! Where a request carries credentials. In: a request, and the [`Sources`] of a policy. Out:
+//! [`Presented`] credentials, not yet decoded: those in the places of RFC 6750 first, then the
+//! others in wire order. Beside them, [`Exposure`]s: tokens where tokens must not be.
 //!
-//! Only schemes that are registered or well known are named: a client that forgot the scheme puts
-//! the token in its place, and an unknown word there may be that token.
+//! Bound: [`MAX_CREDENTIALS`] of a request; what exceeds it is recorded as cut.
 
-use crate::{http::message::Fields, names::named_enum, token::Kind};
+use std::sync::Arc;
+
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
+};
+use zeroize::Zeroizing;
+
+pub use super::scheme::Scheme;
+use super::{
+    Kind,
+    parameters::{Value, decoded, parameters},
+    scheme::{self, Authorization, is_token68},
+    shape,
+    sources::Sources,
+};
+use crate::{
+    http::{
+        body::Content,
+        message::{Fields, Request, Response},
+    },
+    names::named_enum,
+    text::Cuts,
+};
+
+/// Most credentials that are read of a request. More than a few are an attack, or a cookie jar.
+pub const MAX_CREDENTIALS: usize = 16;
+
+/// What Kubernetes has clients put before a token in a subprotocol of WebSocket.
+const KUBERNETES_PROTOCOL: &[u8] = b"base64url.bearer.authorization.k8s.io.";
 
 named_enum! {
     /// Where in a request a credential stood.
     pub enum Location {
-        /// The `Authorization` field (RFC 9110 §11.6.2).
+        /// The `Authorization` field (RFC 9110 §11.6.2)
         Authorization = "authorization",
+        /// The form in a body (RFC 6750 §2.2)
+        Form = "form",
+        /// The query (RFC 6750 §2.3, which OAuth 2.1 forbids)
+        Query = "query",
+        /// Another field, by a vendor's convention or the policy
+        Field = "field",
+        /// A cookie that the policy names
+        Cookie = "cookie",
+        /// A subprotocol of WebSocket (RFC 6455 §11.3.4), as Kubernetes takes it
+        Subprotocol = "subprotocol",
     }
+}
+
+impl Location {
+    /// Whether the place is one of RFC 6750's, of which a client may use one at a time (§2).
+    #[must_use]
+    pub const fn is_standard(self) -> bool {
+        matches!(self, Self::Authorization | Self::Form | Self::Query)
+    }
+}
+
+/// A credential as it stands in the request. Not to be printed: it is the secret.
+pub(in crate::token) struct Presented<'a> {
+    pub location: Location,
+    /// Which field, cookie or parameter: a name out of our own lists or the policy's.
+    pub name: Option<Arc<str>>,
+    pub scheme: Scheme,
+    /// The token, or what else followed the scheme; `None` if nothing did.
+    pub value: Option<Value<'a>>,
+    /// Whether the place and the scheme allow what was sent.
+    pub well_formed: bool,
+    /// What it is for, unless its content says otherwise.
+    pub kind: Kind,
+}
+
+impl<'a> Presented<'a> {
+    fn token(location: Location, value: Value<'a>, kind: Kind) -> Self {
+        let well_formed = is_token68(value.bytes());
+        let value = Some(value).filter(|value| !value.bytes().is_empty());
+        Self { location, name: None, scheme: Scheme::Implied, value, well_formed, kind }
+    }
+
+    fn named(self, name: &str) -> Self {
+        Self { name: Some(Arc::from(name)), ..self }
+    }
+}
+
+/// The credentials that `request` carries.
+pub(in crate::token) fn presented<'a>(
+    request: &'a Request,
+    sources: &Sources,
+    cuts: &mut Cuts,
+) -> Vec<Presented<'a>> {
+    let mut found = Vec::new();
+    for (name, value) in request.fields.iter() {
+        match name {
+            b"authorization" => found.push(authorization(value)),
+            b"cookie" if !sources.cookies().is_empty() => cookies(value, sources, &mut found),
+            b"sec-websocket-protocol" => found.extend(subprotocol(value)),
+            _ => {
+                if let Some((name, kind)) = sources.field(name) {
+                    found.push(field(value, name, *kind));
+                }
+            }
+        }
+    }
+    form(request, &mut found);
+    let target = request.target.as_bytes();
+    if let Some(question) = memchr::memchr(b'?', target) {
+        query(target.get(question + 1..).unwrap_or_default(), &mut found);
+    }
+    if found.len() > 1 {
+        found.sort_by_key(|each| (!each.location.is_standard(), each.location.as_rank()));
+        if found.len() > MAX_CREDENTIALS {
+            found.truncate(MAX_CREDENTIALS);
+            cuts.record("credentials");
+        }
+    }
+    found
+}
+
+impl Location {
+    /// Standard places in the order of RFC 6750 §2; others keep the order of the wire.
+    const fn as_rank(self) -> u8 {
+        match self {
+            Self::Authorization => 0,
+            Self::Form => 1,
+            Self::Query => 2,
+            Self::Field | Self::Cookie | Self::Subprotocol => 3,
+        }
+    }
+}
+
+fn authorization(field: &[u8]) -> Presented<'_> {
+    let Authorization { scheme, value, well_formed } = scheme::authorization(field);
+    let location = Location::Authorization;
+    if let (Scheme::Basic, true, Some(pair)) = (scheme, well_formed, value)
+        && let Some((token, kind)) = token_in_basic(pair)
+    {
+        let value = Some(Value::Decoded(token));
+        return Presented { location, name: None, scheme, value, well_formed, kind };
+    }
+    // Passwords are no tokens, and stay out of what is recognised.
+    let value = value.filter(|_| scheme != Scheme::Basic).map(Value::Sent);
+    Presented { location, name: None, scheme, value, well_formed, kind: scheme.kind() }
+}
+
+/// User names that say that the password is an access token: GitHub's, GitLab's and Google's.
+const TOKEN_USERS: &[&str] =
+    &["oauth2", "oauth2accesstoken", "x-access-token", "x-oauth-basic", "x-token-auth"];
+
+/// The token that stands in `user-id ":" password` (RFC 7617 §2) as either of them, by its shape
+/// or by the user's name.
+fn token_in_basic(pair: &[u8]) -> Option<(Zeroizing<Vec<u8>>, Kind)> {
+    let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
+    let text = std::str::from_utf8(&pair).ok()?;
+    let (user, password) = text.split_once(':')?;
+    let is_announced = TOKEN_USERS.contains(&user) && !password.is_empty();
+    let token = if shape::is_token(password) || is_announced {
+        password
+    } else if shape::is_token(user) {
+        user
+    } else {
+        return None;
+    };
+    Some((Zeroizing::new(token.as_bytes().to_vec()), Kind::Access))
+}
+
+/// A field of a vendor's or the policy's; some put `Bearer` before the token.
+fn field<'a>(value: &'a [u8], name: &Arc<str>, kind: Kind) -> Presented<'a> {
+    let value = value.trim_ascii();
+    let bare = match value.split_at_checked(7) {
+        Some((word, rest)) if word.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii_start(),
+        _ => value,
+    };
+    let token = Presented::token(Location::Field, Value::Sent(bare), kind);
+    Presented { name: Some(Arc::clone(name)), ..token }
+}
+
+/// `cookie-string = cookie-pair *( ";" SP cookie-pair )` (RFC 6265 §4.2.1).
+fn cookies<'a>(field: &'a [u8], sources: &Sources, found: &mut Vec<Presented<'a>>) {
+    for pair in field.split(|byte| *byte == b';') {
+        let pair = pair.trim_ascii();
+        let equals = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        let (name, value) = pair.split_at_checked(equals).unwrap_or((pair, &[]));
+        let listed = sources.cookies().iter().find(|each| each.as_bytes() == name);
+        if let (Some(name), Some(value)) = (listed, value.get(1..)) {
+            let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+            let value = decoded(quoted.unwrap_or(value));
+            let token = Presented::token(Location::Cookie, value, Kind::Access);
+            found.push(Presented { name: Some(Arc::clone(name)), ..token });
+        }
+    }
+}
+
+/// One of the comma-separated subprotocols, if it holds a token.
+fn subprotocol(field: &[u8]) -> Option<Presented<'_>> {
+    let mut protocols = field.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let encoded = protocols.find_map(|each| each.strip_prefix(KUBERNETES_PROTOCOL))?;
+    let token = BASE64URL.decode(encoded).map(Zeroizing::new).ok();
+    let well_formed = token.as_ref().is_some_and(|token| is_token68(token));
+    let value = token.map(Value::Decoded);
+    let (location, kind) = (Location::Subprotocol, Kind::Access);
+    Some(Presented { location, name: None, scheme: Scheme::Bearer, value, well_formed, kind })
+}
+
+/// `access_token` in a form (RFC 6750 §2.2): a body of one part, and a method that gives bodies a
+/// meaning.
+fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>) {
+    let Content::Sampled(sample) = &request.content else { return };
+    let is_form = request.fields.first("content-type").is_some_and(|sent| {
+        let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    });
+    if !is_form || request.method == "GET" {
+        return;
+    }
+    let body = sample.bytes();
+    // The last parameter of a body that goes on may go on as well.
+    let whole =
+        if sample.is_whole() { body.len() } else { memchr::memrchr(b'&', body).unwrap_or(0) };
+    let (body, _) = body.split_at_checked(whole).unwrap_or_default();
+    for (_, value) in parameters(body).filter(|(name, _)| **name == *b"access_token") {
+        let token = Presented::token(Location::Form, decoded(value), Kind::Access);
+        found.push(Presented { scheme: Scheme::Bearer, ..token });
+    }
+}
+
+/// Parameters that hold a token if they hold anything of that shape. Others of these names are
+/// words of applications.
+const TOKEN_PARAMETERS: &[(&str, Kind)] = &[
+    ("auth_token", Kind::Access),
+    ("id_token", Kind::Id),
+    ("jwt", Kind::Access),
+    ("private_token", Kind::ApiKey),
+    ("token", Kind::Access),
+];
+
+fn query<'a>(query: &'a [u8], found: &mut Vec<Presented<'a>>) {
+    let (mut sas_version, mut sas_signature) = (false, false);
+    for (name, value) in parameters(query) {
+        match &*name {
+            b"access_token" => {
+                let token = Presented::token(Location::Query, decoded(value), Kind::Access);
+                found.push(Presented { scheme: Scheme::Bearer, ..token }.named("access_token"));
+            }
+            b"X-Amz-Signature" => found.push(signature(Scheme::AwsSigV4, "X-Amz-Signature")),
+            b"sv" => sas_version = true,
+            b"sig" => sas_signature = true,
+            name => {
+                let listed = TOKEN_PARAMETERS.iter().find(|(each, _)| each.as_bytes() == name);
+                let Some((name, kind)) = listed else { continue };
+                let value = decoded(value);
+                if std::str::from_utf8(value.bytes()).is_ok_and(shape::is_token) {
+                    found.push(Presented::token(Location::Query, value, *kind).named(name));
+                }
+            }
+        }
+    }
+    if sas_version && sas_signature {
+        found.push(signature(Scheme::SharedAccess, "sig"));
+    }
+}
+
+/// A signature over the request in its query: not a token, but what the request is allowed by.
+fn signature(scheme: Scheme, name: &str) -> Presented<'static> {
+    let (location, kind) = (Location::Query, scheme.kind());
+    Presented { location, name: None, scheme, value: None, well_formed: true, kind }.named(name)
 }
 
 named_enum! {
-    /// Authentication scheme (RFC 9110 §11.1), compared without case: IANA's registry and schemes
-    /// in wide use.
-    pub enum Scheme {
-        /// RFC 6750 §2.1
-        Bearer = "bearer",
-        /// RFC 9449 §7.1
-        Dpop = "dpop",
-        /// RFC 7617
-        Basic = "basic",
-        /// GitHub, Gitea and others
-        Token = "token",
-        /// Okta's API tokens
-        Ssws = "ssws",
-        /// Salesforce's name for `Bearer`; OAuth 1.0 (RFC 5849 §3.5.1)
-        OAuth = "oauth",
-        /// RFC 9635 §7.2
-        Gnap = "gnap",
-        /// RFC 9577
-        PrivateToken = "privatetoken",
-        /// RFC 7616
-        Digest = "digest",
-        /// RFC 4559
-        Negotiate = "negotiate",
-        /// Microsoft's predecessor of `Negotiate`
-        Ntlm = "ntlm",
-        /// AWS Signature Version 4
-        AwsSigV4 = "aws4-hmac-sha256",
-        /// OAuth 2.0 MAC tokens (expired draft)
-        Mac = "mac",
-        /// OAuth 2.0 proof of possession (expired draft; Entra)
-        Pop = "pop",
-        /// Mozilla's Hawk
-        Hawk = "hawk",
-        /// RFC 8292
-        Vapid = "vapid",
-        /// None of these: the word that was sent is not kept.
-        Other = "other",
+    /// Where a token stood that must not stand there: in addresses, which logs, caches and other
+    /// sites get to see (RFC 9700 §4.3).
+    pub enum ExposedIn {
+        /// The query of the request
+        Query = "query",
+        /// The address of the page before, which the request tells (RFC 9110 §10.1.3)
+        Referer = "referer",
+        /// The address that the response sends the browser to (RFC 9110 §10.2.2)
+        Redirect = "location",
     }
 }
 
-impl Scheme {
-    /// What a well-formed value of the scheme is for, unless its content says otherwise.
-    pub(in crate::token) const fn kind(self) -> Kind {
-        match self {
-            Self::Bearer | Self::Dpop | Self::Token | Self::Gnap | Self::Pop => Kind::Access,
-            Self::Ssws => Kind::ApiKey,
-            Self::Basic => Kind::Password,
-            Self::Digest | Self::Negotiate | Self::Ntlm | Self::AwsSigV4 | Self::Mac => Kind::Proof,
-            Self::Hawk | Self::Vapid => Kind::Proof,
-            Self::OAuth | Self::PrivateToken | Self::Other => Kind::Unknown,
+/// A parameter that holds a token, in an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Exposure {
+    /// Where it stood.
+    pub place: ExposedIn,
+    /// The parameter.
+    pub parameter: &'static str,
+}
+
+/// Parameters that are secret wherever they stand.
+const SECRETS: &[&str] = &[
+    "access_token",
+    "assertion",
+    "client_assertion",
+    "client_secret",
+    "id_token",
+    "refresh_token",
+];
+/// A code is meant to stand in the address that it redirects to, and nowhere else.
+const CODE: &str = "code";
+
+/// Tokens in the addresses that a request and its response tell, each parameter once a place.
+#[must_use]
+pub fn exposures(request: &Request, response: Option<&Response>) -> Vec<Exposure> {
+    let mut found = Vec::new();
+    let query = |fields: &Fields, name, place, extra, found: &mut Vec<_>| {
+        fields.all(name).for_each(|address| expose(address, place, extra, found));
+    };
+    expose(request.target.as_bytes(), ExposedIn::Query, None, &mut found);
+    query(&request.fields, "referer", ExposedIn::Referer, Some(CODE), &mut found);
+    if let Some(response) = response {
+        query(&response.fields, "location", ExposedIn::Redirect, None, &mut found);
+    }
+    found
+}
+
+fn expose(
+    address: &[u8],
+    place: ExposedIn,
+    extra: Option<&'static str>,
+    found: &mut Vec<Exposure>,
+) {
+    // Fragments hold what the implicit grant issues (RFC 6749 §4.2.2).
+    let Some(start) = memchr::memchr2(b'?', b'#', address) else { return };
+    let rest = address.get(start + 1..).unwrap_or_default();
+    for part in rest.split(|byte| matches!(byte, b'?' | b'#')) {
+        for (name, value) in parameters(part).filter(|(_, value)| !value.is_empty()) {
+            let listed =
+                SECRETS.iter().copied().chain(extra).find(|each| each.as_bytes() == &*name);
+            let exposure = listed.map(|parameter| Exposure { place, parameter });
+            found.extend(exposure.filter(|each| !found.contains(each) && !value.is_empty()));
         }
     }
-
-    /// Whether its value is one token68 (RFC 9110 §11.2) that is a token: it can be decoded, and
-    /// recognised by fingerprint. Passwords are too easily guessed for one, proofs never recur.
-    pub(in crate::token) const fn carries_token(self) -> bool {
-        matches!(self, Self::Bearer | Self::Dpop | Self::Token | Self::Ssws)
-    }
-}
-
-/// A credential as it stands in the request. Borrowed, and not to be printed: it is the secret.
-pub(in crate::token) struct Presented<'a> {
-    pub location: Location,
-    pub scheme: Scheme,
-    /// What followed the scheme; `None` if nothing did.
-    pub value: Option<&'a [u8]>,
-    /// Whether the place and the scheme allow what was sent.
-    pub well_formed: bool,
-}
-
-/// The credentials that `fields` carry.
-pub(in crate::token) fn presented(fields: &Fields) -> impl Iterator<Item = Presented<'_>> {
-    fields.all("authorization").map(authorization)
-}
-
-/// `credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]` (RFC 9110 §11.4), and of it the
-/// narrower `1*SP token68` that bearer tokens use (RFC 6750 §2.1).
-fn authorization(field: &[u8]) -> Presented<'_> {
-    let field = field.trim_ascii();
-    let end = field.iter().position(u8::is_ascii_whitespace).unwrap_or(field.len());
-    let (word, rest) = field.split_at_checked(end).unwrap_or((field, &[]));
-    let scheme = std::str::from_utf8(word).ok().and_then(Scheme::from_name);
-    let scheme = scheme.unwrap_or(Scheme::Other);
-
-    let value = rest.trim_ascii_start();
-    let spaces = rest.iter().take(rest.len().saturating_sub(value.len()));
-    let spaced = spaces.copied().all(|b| b == b' ');
-    let expects_token68 = scheme.carries_token() || scheme == Scheme::Basic;
-    Presented {
-        location: Location::Authorization,
-        scheme,
-        well_formed: spaced && !value.is_empty() && (!expects_token68 || is_token68(value)),
-        value: (!value.is_empty()).then_some(value),
-    }
-}
-
-/// `token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 9110 §11.2).
-fn is_token68(value: &[u8]) -> bool {
-    let body = value.iter().rposition(|b| *b != b'=').and_then(|last| value.get(..=last));
-    body.is_some_and(|body| body.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(b)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `expected` is the scheme, whether it is well-formed, and the value.
-    #[track_caller]
-    fn check(field: &[u8], expected: (Scheme, bool, Option<&str>)) {
-        let mut fields = Fields::default();
-        fields.push(b"Authorization", field);
-        let found: Vec<_> = presented(&fields).collect();
-        let [Presented { location: Location::Authorization, scheme, value, well_formed }] =
-            found.as_slice()
-        else {
-            panic!("one field is one credential");
-        };
-        let value = value.map(String::from_utf8_lossy);
-        assert_eq!((*scheme, *well_formed, value.as_deref()), expected);
-    }
-
-    #[test]
-    fn bearer_fields_are_read_as_rfc_6750_writes_them() {
-        check(b"Bearer mF_9.B5f-4.1JqM", (Scheme::Bearer, true, Some("mF_9.B5f-4.1JqM")));
-        check(b"bEARER x", (Scheme::Bearer, true, Some("x")));
-        check(b"Bearer    x==", (Scheme::Bearer, true, Some("x==")));
-        check(b" Bearer x \t", (Scheme::Bearer, true, Some("x")));
-        check(b"Bearer AZaz09-._~+/=", (Scheme::Bearer, true, Some("AZaz09-._~+/=")));
-    }
-
-    #[test]
-    fn what_no_bearer_field_may_be_is_malformed() {
-        check(b"Bearer", (Scheme::Bearer, false, None));
-        check(b"Bearer ", (Scheme::Bearer, false, None));
-        check(b"Bearer\tx", (Scheme::Bearer, false, Some("x")));
-        check(b"Bearer a b", (Scheme::Bearer, false, Some("a b")));
-        check(b"Bearer a, Bearer b", (Scheme::Bearer, false, Some("a, Bearer b")));
-        check(b"Bearer \"x\"", (Scheme::Bearer, false, Some("\"x\"")));
-        check(b"Bearer a=b", (Scheme::Bearer, false, Some("a=b")));
-        check(b"Bearer =", (Scheme::Bearer, false, Some("=")));
-        check("Bearer ä".as_bytes(), (Scheme::Bearer, false, Some("ä")));
-        check(b"Bearer \xff", (Scheme::Bearer, false, Some("\u{fffd}")));
-    }
-
-    #[test]
-    fn other_schemes_are_named_if_they_are_known() {
-        check(b"DPoP Kz~8mXK1", (Scheme::Dpop, true, Some("Kz~8mXK1")));
-        check(b"Basic dTpw", (Scheme::Basic, true, Some("dTpw")));
-        check(b"Basic u:p", (Scheme::Basic, false, Some("u:p")));
-        check(b"token ghp_x", (Scheme::Token, true, Some("ghp_x")));
-        check(b"Digest username=\"u\"", (Scheme::Digest, true, Some("username=\"u\"")));
-        check(b"AWS4-HMAC-SHA256 Credential=x", (Scheme::AwsSigV4, true, Some("Credential=x")));
-    }
-
-    #[test]
-    fn a_token_in_place_of_the_scheme_names_no_scheme() {
-        check(b"eyJhbGciOiJub25lIn0.e30.", (Scheme::Other, false, None));
-        check(b"s3cr3t and more", (Scheme::Other, true, Some("and more")));
-        check(b"", (Scheme::Other, false, None));
-        check(b"\xff\xfe x", (Scheme::Other, true, Some("x")));
-    }
-
-    #[test]
-    fn every_authorization_field_is_a_credential() {
-        let mut fields = Fields::default();
-        fields.push(b"authorization", b"Bearer a");
-        fields.push(b"host", b"h");
-        fields.push(b"AUTHORIZATION", b"DPoP b");
-        let schemes: Vec<_> = presented(&fields).map(|each| each.scheme).collect();
-        assert_eq!(schemes, [Scheme::Bearer, Scheme::Dpop]);
-    }
-}
+mod tests;

@@ -48,6 +48,10 @@ pub struct Header {
     pub typ: Option<String>,
     /// `kid`: names the key.
     pub key_id: Option<String>,
+    /// `enc`: content encryption algorithm of a JWE.
+    pub encryption: Option<String>,
+    /// `cty`: media type of what is signed or encrypted.
+    pub content_type: Option<String>,
 }
 
 /// Claims in one vocabulary. Text is what the issuer, or a forger, wrote, cut to [`MAX_CLAIM`].
@@ -101,38 +105,76 @@ impl Claims {
     }
 }
 
-/// Decodes `token`: three parts with a JSON header are a JWS, five a JWE, and anything else is
+/// A token taken apart, before anything of it is read.
+pub(in crate::token) enum Parsed<'a> {
+    Jws(Jws<'a>),
+    /// Its header.
+    Jwe(Map<String, Value>),
+    Opaque,
+    Malformed,
+}
+
+/// The parts of a JWS.
+pub(in crate::token) struct Jws<'a> {
+    pub header: Map<String, Value>,
+    pub claims: Map<String, Value>,
+    /// What is signed, as sent (RFC 7515 §5.1).
+    pub signed: &'a [u8],
+    pub signature: Vec<u8>,
+}
+
+/// Takes `token` apart: three parts with a JSON header are a JWS, five a JWE, and anything else is
 /// opaque, unless it sets out to be a JWT and fails.
-#[must_use]
-pub fn decode(token: &str, cuts: &mut Cuts) -> Content {
+pub(in crate::token) fn parse(token: &str) -> Parsed<'_> {
     if token.len() > MAX_TOKEN {
-        return Content::Malformed;
+        return Parsed::Malformed;
     }
     // Five parts are the most that mean anything; a sixth tells that there are too many.
     let parts: Vec<&str> = token.splitn(6, '.').collect();
-    let decoded = match parts.as_slice() {
-        [header, claims, signature] => jws(header, claims, signature, cuts),
-        [header, _, _, _, _] => {
-            object(header).map(|header| Content::Jwe(Header::read(&header, cuts)))
-        }
-        _ => return Content::Opaque,
+    let parsed = match parts.as_slice() {
+        [header, claims, signature] => jws(token, header, claims, signature),
+        [header, _, _, _, _] => object(header).map(Parsed::Jwe),
+        _ => return Parsed::Opaque,
     };
-    decoded.unwrap_or(if token.starts_with(JSON_OBJECT) {
-        Content::Malformed
+    parsed.unwrap_or(if token.starts_with(JSON_OBJECT) {
+        Parsed::Malformed
     } else {
-        Content::Opaque
+        Parsed::Opaque
     })
 }
 
-fn jws(header: &str, claims: &str, signature: &str, cuts: &mut Cuts) -> Option<Content> {
+fn jws<'a>(token: &'a str, header: &str, claims: &str, signature: &str) -> Option<Parsed<'a>> {
     let header = object(header)?;
-    let (Some(claims), Ok(_)) = (object(claims), BASE64URL.decode(signature)) else {
-        return Some(Content::Malformed);
+    let (Some(claims), Ok(signature)) = (object(claims), BASE64URL.decode(signature)) else {
+        return Some(Parsed::Malformed);
     };
-    let header = Header::read(&header, cuts);
-    let kind = header.kind().or_else(|| kind_by_claims(&claims));
-    let claims = Claims::read(&claims, cuts);
-    Some(Content::Jws(Box::new(Jwt { header, claims, kind })))
+    let (signed, _) = token.rsplit_once('.')?;
+    Some(Parsed::Jws(Jws { header, claims, signed: signed.as_bytes(), signature }))
+}
+
+impl Parsed<'_> {
+    /// What is kept of it.
+    pub(in crate::token) fn content(&self, cuts: &mut Cuts) -> Content {
+        match self {
+            Self::Jws(Jws { header, claims, .. }) => {
+                let kind = kind(header, claims);
+                let header = Header::read(header, cuts);
+                let claims = Claims::read(claims, cuts);
+                Content::Jws(Box::new(Jwt { header, claims, kind }))
+            }
+            Self::Jwe(header) => Content::Jwe(Header::read(header, cuts)),
+            Self::Opaque => Content::Opaque,
+            Self::Malformed => Content::Malformed,
+        }
+    }
+}
+
+/// What header and claims say that a token is for.
+pub(in crate::token) fn kind(
+    header: &Map<String, Value>,
+    claims: &Map<String, Value>,
+) -> Option<Kind> {
+    Header::read(header, &mut Cuts::default()).kind().or_else(|| kind_by_claims(claims))
 }
 
 /// The JSON object in a part. Base64url is taken strictly, as RFC 7515 §2 has it: no padding.
@@ -142,12 +184,14 @@ fn object(part: &str) -> Option<Map<String, Value>> {
 }
 
 impl Header {
-    fn read(header: &Map<String, Value>, cuts: &mut Cuts) -> Self {
+    pub(in crate::token) fn read(header: &Map<String, Value>, cuts: &mut Cuts) -> Self {
         let mut reader = Reader { object: header, cuts, broken_dates: false };
         Self {
             algorithm: reader.text("alg", &["alg"]),
             typ: reader.text("typ", &["typ"]),
             key_id: reader.text("kid", &["kid"]),
+            encryption: reader.text("enc", &["enc"]),
+            content_type: reader.text("cty", &["cty"]),
         }
     }
 
@@ -194,6 +238,10 @@ fn kind_by_claims(claims: &Map<String, Value>) -> Option<Kind> {
     }
     if has(&["nonce", "at_hash", "c_hash"]) {
         return Some(Kind::Id);
+    }
+    // Kubernetes' tokens that never expire, of before 1.24.
+    if text("iss") == Some("kubernetes/serviceaccount") {
+        return Some(Kind::Access);
     }
     // RFC 7523 §3: the client is issuer and subject at once.
     let client = text("iss").is_some() && text("iss") == text("sub");
@@ -257,11 +305,10 @@ impl Reader<'_> {
     fn date(&mut self, name: &str) -> Option<u64> {
         match self.object.get(name)? {
             Value::Null => None,
-            Value::Number(number) => Some(seconds(number)),
-            Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            date => as_date(date).or_else(|| {
                 self.broken_dates = true;
                 None
-            }
+            }),
         }
     }
 
@@ -281,7 +328,7 @@ fn actor(claims: &Map<String, Value>) -> Option<&Map<String, Value>> {
 }
 
 /// A value that may be an array or stand for an array of one.
-fn as_slice(value: Option<&Value>) -> &[Value] {
+pub(in crate::token) fn as_slice(value: Option<&Value>) -> &[Value] {
     match value {
         Some(Value::Array(items)) => items,
         Some(item) => std::slice::from_ref(item),
@@ -289,7 +336,7 @@ fn as_slice(value: Option<&Value>) -> &[Value] {
     }
 }
 
-fn as_text(value: &Value) -> Option<String> {
+pub(in crate::token) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -297,8 +344,21 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-fn keep(cuts: &mut Cuts, field: &'static str, text: &str, max: usize) -> String {
+pub(in crate::token) fn keep(
+    cuts: &mut Cuts,
+    field: &'static str,
+    text: &str,
+    max: usize,
+) -> String {
     cuts.text(field, if shape::is_token(text) { shape::TOKEN } else { text }, max)
+}
+
+/// The seconds of a `NumericDate`, if `value` is one.
+pub(in crate::token) fn as_date(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => Some(seconds(number)),
+        _ => None,
+    }
 }
 
 /// A `NumericDate` in whole seconds (RFC 7519 §2). What lies before 1970 counts as 1970, and what

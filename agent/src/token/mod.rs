@@ -1,29 +1,55 @@
-//! Stage 5: the credentials of a request. In: header fields. Out: [`Credential`]s: where each
-//! stood, what it is, its decoded claims and its fingerprint.
+//! Stage 5: the credentials of a request. In: requests, and the issuers of a policy with their
+//! keys. Out: [`Credential`]s: where each stood, what it is, its claims, its fingerprint, and what
+//! an examination says of it.
 //!
-//! Token bytes are borrowed from the request's fields and end here. Claims are decoded, not verified: they are what
-//! the bearer asserts. Nothing in here reads a clock or a file, and no input makes it panic.
+//! Token bytes are borrowed from the request and end here. Nothing in here reads a clock or a file,
+//! and no input makes it panic. `reader.rs` is the way in; `extract.rs` finds, `jwt.rs` decodes,
+//! `verify.rs` examines with `keys.rs` and `jwk.rs`, `grant.rs` tells what is granted by the table
+//! in `profile.rs`.
 
+mod address;
+pub mod binding;
+mod certificate;
+pub mod challenge;
+pub mod dpop;
 pub mod examination;
 pub mod extract;
 pub mod fingerprint;
+pub mod grant;
+pub mod inspect;
 pub mod issuer;
+pub mod jwk;
 pub mod jwt;
+pub mod keys;
 pub mod opaque;
+mod parameters;
 pub mod profile;
 pub mod reader;
+pub mod scheme;
 pub mod secret;
 pub mod shape;
+pub mod sources;
+#[cfg(test)]
+mod testing;
+mod verify;
+
+use std::{fmt, sync::Arc};
+
+use sha2::{Digest, Sha256};
 
 use crate::{
     clock::Timestamp,
     names::named_enum,
     text::Cuts,
     token::{
-        extract::{Location, Presented, Scheme},
+        examination::Examination,
+        extract::{Location, Presented},
         fingerprint::{Fingerprint, FingerprintKey},
         jwt::{Header, Jwt},
+        keys::Trust,
         opaque::{PrefixClass, prefix_class},
+        parameters::Value,
+        scheme::Scheme,
         secret::Secret,
     },
 };
@@ -129,6 +155,9 @@ impl Default for Evidence {
 pub struct Credential {
     /// Where it stood.
     pub location: Location,
+    /// Which field, cookie or parameter, where the place has several: a name that we or the policy
+    /// list.
+    pub name: Option<Arc<str>>,
     /// Authentication scheme.
     pub scheme: Scheme,
     /// What it is for: its content decides, else its place.
@@ -139,6 +168,21 @@ pub struct Credential {
     pub fingerprint: Option<Fingerprint>,
     /// Issuer's prefix, for opaque tokens.
     pub prefix_class: Option<&'static PrefixClass>,
+    /// What is known of it beyond its text.
+    pub examination: Examination,
+    /// Ties proofs to it.
+    digest: Option<TokenDigest>,
+}
+
+/// SHA-256 of a token: the `ath` of RFC 9449 §4.2 before its encoding. Whoever has the token can
+/// tell it by this, so it is not printed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct TokenDigest([u8; 32]);
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest")
+    }
 }
 
 /// What could be read of a credential, without any key.
@@ -155,27 +199,51 @@ pub enum Content {
 }
 
 impl Credential {
-    fn read(presented: &Presented<'_>, key: &FingerprintKey, cuts: &mut Cuts) -> Self {
-        let Presented { location, scheme, value, well_formed } = *presented;
-        let token = value.filter(|_| scheme.carries_token());
+    /// Reads what was `presented`; `first_seen` is when it was first.
+    fn read(
+        presented: &Presented<'_>,
+        key: &FingerprintKey,
+        trust: &Trust,
+        first_seen: Timestamp,
+        cuts: &mut Cuts,
+    ) -> Self {
+        let Presented { location, name, scheme, value, well_formed, kind } = presented;
+        let is_token = scheme.carries_token() || *scheme == Scheme::Basic;
+        let token = value.as_ref().filter(|_| is_token).map(Value::bytes);
         let text = token.and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let content = match text {
-            _ if !well_formed => Content::Malformed,
-            Some(text) => jwt::decode(text, cuts),
-            None => Content::Opaque,
+        let (content, examination) = match text {
+            _ if !well_formed => (Content::Malformed, verify::malformed()),
+            Some(text) => {
+                let parsed = jwt::parse(text);
+                let content = parsed.content(cuts);
+                let examination = verify::examine(text, &parsed, &content, trust, first_seen);
+                (content, examination)
+            }
+            None => (Content::Opaque, Examination::default()),
         };
         let prefix_class = match content {
             Content::Opaque => text.and_then(prefix_class),
             Content::Jws(_) | Content::Jwe(_) | Content::Malformed => None,
         };
         let kind = match &content {
-            Content::Jws(jwt) => jwt.kind.unwrap_or(scheme.kind()),
-            Content::Jwe(header) => header.kind().unwrap_or(scheme.kind()),
-            Content::Opaque => prefix_class.map_or(scheme.kind(), |class| class.kind),
+            Content::Jws(jwt) => jwt.kind.unwrap_or(*kind),
+            Content::Jwe(header) => header.kind().unwrap_or(*kind),
+            Content::Opaque => prefix_class.map_or(*kind, |class| class.kind),
             Content::Malformed => Kind::Unknown,
         };
         let fingerprint = token.map(|bytes| key.fingerprint(kind, bytes));
-        Self { location, scheme, kind, content, fingerprint, prefix_class }
+        let digest = token.map(|bytes| TokenDigest(Sha256::digest(bytes).into()));
+        Self {
+            location: *location,
+            name: name.clone(),
+            scheme: *scheme,
+            kind,
+            content,
+            fingerprint,
+            prefix_class,
+            examination,
+            digest,
+        }
     }
 
     /// Encoding of the credential.
@@ -192,7 +260,7 @@ impl Credential {
     /// What the token says of its validity at `at`; `None` if the scheme carries no token.
     #[must_use]
     pub fn state(&self, at: Timestamp) -> Option<TokenState> {
-        self.scheme.carries_token().then(|| match &self.content {
+        (self.scheme.carries_token() || self.digest.is_some()).then(|| match &self.content {
             Content::Jws(jwt) => jwt.claims.state(at),
             Content::Jwe(_) => TokenState::Encrypted,
             Content::Opaque => TokenState::Opaque,
@@ -203,10 +271,7 @@ impl Credential {
     /// How well the identity in it is proven.
     #[must_use]
     pub const fn evidence(&self) -> Evidence {
-        match self.content {
-            Content::Jws(_) => Evidence::Asserted,
-            Content::Jwe(_) | Content::Opaque | Content::Malformed => Evidence::Unknown,
-        }
+        self.examination.evidence
     }
 
     /// The claims, where they are readable.
@@ -232,17 +297,19 @@ impl Credential {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop, proptest};
-    use zeroize::Zeroizing;
 
-    use super::*;
-    use crate::http::message::Fields;
+    use super::{
+        sources::Sources,
+        testing::{at, fingerprint_key, request},
+        *,
+    };
 
     fn read(value: &[u8]) -> Credential {
-        let mut fields = Fields::default();
-        fields.push(b"authorization", value);
-        let key = FingerprintKey::new(Zeroizing::new([1; 32]));
-        let presented = extract::presented(&fields).next().unwrap();
-        Credential::read(&presented, &key, &mut Cuts::default())
+        let mut sent = request("/", &[]);
+        sent.fields.push(b"authorization", value);
+        let (key, mut cuts) = (fingerprint_key(), Cuts::default());
+        let presented = extract::presented(&sent, &Sources::default(), &mut cuts);
+        Credential::read(&presented[0], &key, &Trust::default(), at(0), &mut cuts)
     }
 
     #[track_caller]

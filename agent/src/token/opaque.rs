@@ -1,4 +1,5 @@
-//! Opaque tokens that say by a prefix who issued them. In: a token. Out: its class. The prefixes
+//! Opaque tokens that say by a prefix who issued them. In: a token. Out: its class, and whether its
+//! checksum belies it. The prefixes
 //! are those that issuers publish for secret scanners.
 
 use crate::token::Kind;
@@ -18,6 +19,34 @@ pub struct PrefixClass {
 #[must_use]
 pub fn prefix_class(token: &str) -> Option<&'static PrefixClass> {
     CLASSES.iter().find(|class| token.starts_with(class.prefix))
+}
+
+/// Characters behind the prefix of GitHub's tokens: entropy, then its checksum.
+const GITHUB_BODY: usize = 36;
+/// Digits of the checksum: a CRC-32 in base 62, filled up with zeroes.
+const CHECKSUM: usize = 6;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Whether `token` has a prefix whose tokens have a checksum, and another checksum than that: its
+/// issuer never made it. Others may be genuine.
+#[must_use]
+pub fn is_counterfeit(token: &str) -> bool {
+    let body = ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"]
+        .iter()
+        .find_map(|prefix| token.strip_prefix(prefix))
+        .filter(|body| {
+            body.len() == GITHUB_BODY && body.bytes().all(|b| b.is_ascii_alphanumeric())
+        });
+    let Some((entropy, checksum)) =
+        body.and_then(|body| body.split_at_checked(GITHUB_BODY - CHECKSUM))
+    else {
+        return false;
+    };
+    let sent = checksum.bytes().try_fold(0_u64, |sum, byte| {
+        let digit = BASE62.iter().position(|each| *each == byte)?;
+        Some(sum * 62 + digit as u64)
+    });
+    sent != Some(u64::from(crc32fast::hash(entropy.as_bytes())))
 }
 
 /// Where one prefix starts with another, the longer one stands first.
@@ -82,6 +111,21 @@ mod tests {
         check("ya29.a0Af", Some("google_oauth"));
         check("GHP_16C7", None);
         check("", None);
+    }
+
+    #[test]
+    fn checksums_of_github_are_checked() {
+        // Published as examples by their finders, long revoked; then with one character changed.
+        let genuine = concat!("ghp_", "zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17");
+        assert!(!is_counterfeit(genuine));
+        assert!(!is_counterfeit(concat!("ghp_", "wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx")));
+        assert!(is_counterfeit(&genuine.replace('z', "y")));
+        assert!(is_counterfeit(&genuine.replace("17", "18")));
+        assert!(is_counterfeit("gho_16C7e42F292c6912E7710c838347Ae178B4a"));
+        // Newer forms are longer, and other issuers have no checksum.
+        for other in ["ghp_short", "ghs_16C7e42F292c6912E7710c838347Ae178B4a0", "glpat-x", ""] {
+            assert!(!is_counterfeit(other), "{other}");
+        }
     }
 
     #[test]

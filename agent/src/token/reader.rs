@@ -1,8 +1,10 @@
-//! Reading credentials, each once. In: header fields. Out: [`Credential`]s, shared by all requests
-//! that carry the same: decoding and fingerprinting cost per token, not per request.
+//! Reading credentials, each once. In: requests, and the issuers with their keys. Out:
+//! [`Credential`]s, shared by all requests that carry the same: decoding, examining and
+//! fingerprinting cost per token, not per request.
 //!
 //! A credential that was read is recognised by a tag of 128 bits, keyed anew for each reader: no
-//! token bytes are kept, and who does not know the keys cannot make two tokens share a tag.
+//! token bytes are kept, and who does not know the keys cannot make two tokens share a tag. What
+//! was read under other keys than today's is read again.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -13,18 +15,27 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    http::message::Fields,
+    clock::Timestamp,
+    http::message::Request,
     text::Cuts,
     token::{
         Credential,
+        examination::{Fault, SignatureState},
         extract::{self, Presented},
         fingerprint::FingerprintKey,
+        issuer::IssuerIndex,
+        keys::Trust,
+        sources::Sources,
     },
 };
 
-/// Credentials that are remembered, the ones seen last. With every list and text at its limit one
-/// takes some 40 KiB, so 40 MiB at worst; a common one takes 2 KiB.
+/// Credentials that are remembered, the ones seen last; a common one takes 4 KiB.
 const MAX_KNOWN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Bytes that the remembered tokens had in all. Their claims, kept twice at most, take some four
+/// times as much, so 32 MiB at worst.
+const MAX_KNOWN_BYTES: usize = 8 * 1024 * 1024;
+/// Tokens whose key is not there that are told of between two askings: see [`Reader::missing`].
+const MAX_MISSING: usize = 16;
 
 /// Recognises what was presented.
 type Tag = [u64; 2];
@@ -34,6 +45,8 @@ pub struct Reader {
     key: Arc<FingerprintKey>,
     tags: [RandomState; 2],
     known: LruCache<Tag, Known>,
+    known_bytes: usize,
+    missing: Vec<MissingKey>,
     /// What was done so far.
     pub counts: Counts,
 }
@@ -45,13 +58,28 @@ pub struct Counts {
     pub read: u64,
     /// Credentials recognised.
     pub recognised: u64,
+    /// Credentials examined again, as keys had changed.
+    pub renewed: u64,
     /// Credentials forgotten to make room.
     pub evicted: u64,
+}
+
+/// A key that a token names and its issuer's key sets do not hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MissingKey {
+    /// Whose key it would be.
+    pub issuer: IssuerIndex,
+    /// What the token calls it: text that its bearer chose.
+    pub key_id: Option<String>,
 }
 
 struct Known {
     credential: Arc<Credential>,
     cuts: Cuts,
+    /// Of the issuers and keys that it was examined by.
+    generation: u64,
+    first_seen: Timestamp,
+    bytes: usize,
 }
 
 impl Reader {
@@ -62,6 +90,8 @@ impl Reader {
             key,
             tags: [RandomState::new(), RandomState::new()],
             known: LruCache::new(MAX_KNOWN),
+            known_bytes: 0,
+            missing: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -72,95 +102,103 @@ impl Reader {
         &self.key
     }
 
-    /// The credentials of a request, in wire order; each `Authorization` field is one, broken ones
-    /// included. What had to be cut is recorded in `cuts`.
+    /// The credentials of `request`, broken ones included, those in standard places first,
+    /// examined by what `trust` holds now. What had to be cut is recorded in `cuts`.
     #[must_use]
-    pub fn credentials(&mut self, fields: &Fields, cuts: &mut Cuts) -> Vec<Arc<Credential>> {
-        extract::presented(fields).map(|presented| self.credential(&presented, cuts)).collect()
+    pub fn credentials(
+        &mut self,
+        request: &Request,
+        sources: &Sources,
+        trust: &Trust,
+        cuts: &mut Cuts,
+    ) -> Vec<Arc<Credential>> {
+        let presented = extract::presented(request, sources, cuts);
+        presented.iter().map(|each| self.credential(each, trust, request.started, cuts)).collect()
     }
 
-    fn credential(&mut self, presented: &Presented<'_>, cuts: &mut Cuts) -> Arc<Credential> {
+    /// Takes the keys that were missing since it was last asked, at most [`MAX_MISSING`].
+    pub fn missing(&mut self) -> Vec<MissingKey> {
+        std::mem::take(&mut self.missing)
+    }
+
+    fn credential(
+        &mut self,
+        presented: &Presented<'_>,
+        trust: &Trust,
+        at: Timestamp,
+        cuts: &mut Cuts,
+    ) -> Arc<Credential> {
         let tag = self.tag(presented);
-        if let Some(known) = self.known.get(&tag) {
+        let known = self.known.get(&tag);
+        if let Some(known) = known.filter(|known| known.generation == trust.generation) {
             self.counts.recognised += 1;
             cuts.join(&known.cuts);
             return Arc::clone(&known.credential);
         }
+        let first_seen = self.known.peek(&tag).map(|known| known.first_seen);
+        match first_seen {
+            Some(_) => self.counts.renewed += 1,
+            None => self.counts.read += 1,
+        }
+        let first_seen = first_seen.unwrap_or(at);
         let mut own = Cuts::default();
-        let credential = Arc::new(Credential::read(presented, &self.key, &mut own));
+        let credential = Credential::read(presented, &self.key, trust, first_seen, &mut own);
+        let credential = Arc::new(credential);
         cuts.join(&own);
-        let known = Known { credential: Arc::clone(&credential), cuts: own };
-        self.counts.read += 1;
-        self.counts.evicted += u64::from(self.known.push(tag, known).is_some());
+        self.note_missing(&credential);
+        let bytes = presented.value.as_ref().map_or(0, |value| value.bytes().len());
+        let known = Known {
+            credential: Arc::clone(&credential),
+            cuts: own,
+            generation: trust.generation,
+            first_seen,
+            bytes,
+        };
+        self.remember(tag, known);
         credential
     }
 
+    fn remember(&mut self, tag: Tag, known: Known) {
+        self.known_bytes = self.known_bytes.saturating_add(known.bytes);
+        if let Some((other, replaced)) = self.known.push(tag, known) {
+            self.known_bytes = self.known_bytes.saturating_sub(replaced.bytes);
+            self.counts.evicted += u64::from(other != tag);
+        }
+        while self.known_bytes > MAX_KNOWN_BYTES
+            && let Some((_, oldest)) = self.known.pop_lru()
+        {
+            self.known_bytes = self.known_bytes.saturating_sub(oldest.bytes);
+            self.counts.evicted += 1;
+        }
+    }
+
+    fn note_missing(&mut self, credential: &Credential) {
+        let examination = &credential.examination;
+        let (Some(issuer), Some(header)) = (examination.issuer, credential.header()) else {
+            return;
+        };
+        let unknown = examination.signature == SignatureState::KeyUnknown
+            && !examination.faults.contains(&Fault::Malformed);
+        let missing = MissingKey { issuer, key_id: header.key_id.clone() };
+        if unknown && self.missing.len() < MAX_MISSING && !self.missing.contains(&missing) {
+            self.missing.push(missing);
+        }
+    }
+
     fn tag(&self, presented: &Presented<'_>) -> Tag {
-        let Presented { location, scheme, value, well_formed } = presented;
+        let Presented { location, name, scheme, value, well_formed, kind } = presented;
         self.tags.each_ref().map(|keys| {
             let mut hasher = keys.build_hasher();
-            hasher.write(&[*location as u8, *scheme as u8, u8::from(*well_formed)]);
-            hasher.write(value.unwrap_or_default());
+            let name = name.as_deref().unwrap_or_default().as_bytes();
+            let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+            let flags = u8::from(*well_formed) | u8::from(value.is_some()) << 1;
+            hasher.write(&[*location as u8, *scheme as u8, *kind as u8, flags, length]);
+            hasher.write(name);
+            hasher.write(value.as_ref().map_or(&[], |value| value.bytes()));
             hasher.finish()
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use zeroize::Zeroizing;
-
-    use super::*;
-    use crate::token::Format;
-
-    fn reader() -> Reader {
-        Reader::new(Arc::new(FingerprintKey::new(Zeroizing::new([1; 32]))))
-    }
-
-    fn fields(authorization: &str) -> Fields {
-        let mut fields = Fields::default();
-        fields.push(b"authorization", authorization.as_bytes());
-        fields
-    }
-
-    #[test]
-    fn the_same_credential_is_read_once_and_with_it_what_was_cut() {
-        let mut reader = reader();
-        // {"alg":"none"} and a client_id of 600 letters.
-        let claims = format!(r#"{{"client_id":"{}"}}"#, "c".repeat(600));
-        let claims = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims);
-        let field = fields(&format!("Bearer eyJhbGciOiJub25lIn0.{claims}."));
-        let [first, second] = [(); 2].map(|()| {
-            let mut cuts = Cuts::default();
-            let read = reader.credentials(&field, &mut cuts);
-            assert_eq!(cuts.iter().collect::<Vec<_>>(), ["client_id"]);
-            read
-        });
-        assert_eq!(first, second);
-        assert_eq!(first[0].format(), Format::Jws);
-        assert_eq!(reader.counts, Counts { read: 1, recognised: 1, evicted: 0 });
-    }
-
-    #[test]
-    fn a_tag_tells_all_that_a_reading_depends_on_apart() {
-        let mut reader = reader();
-        for field in ["Bearer abc", "DPoP abc", "Bearer\tabc", "Bearer abd", "Bearer", "abc"] {
-            let read = reader.credentials(&fields(field), &mut Cuts::default());
-            let fresh = self::reader().credentials(&fields(field), &mut Cuts::default());
-            assert_eq!(read, fresh, "{field}");
-        }
-        assert_eq!(reader.counts, Counts { read: 6, recognised: 0, evicted: 0 });
-    }
-
-    #[test]
-    fn the_credential_seen_least_lately_is_forgotten() {
-        let mut reader = reader();
-        for number in 0..=MAX_KNOWN.get() {
-            let _ = reader.credentials(&fields(&format!("Bearer {number}")), &mut Cuts::default());
-            let _ = reader.credentials(&fields("Bearer kept"), &mut Cuts::default());
-        }
-        assert_eq!((reader.known.len(), reader.counts.evicted), (MAX_KNOWN.get(), 2));
-        let _ = reader.credentials(&fields("Bearer 0"), &mut Cuts::default());
-        assert_eq!(reader.counts.recognised, MAX_KNOWN.get() as u64);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use scopewatch_harness::{is_root, openssl::RELEASES};
+use scopewatch_harness::{is_root, oauth, openssl::RELEASES};
 
 use super::plan::{BPF_LINKER, DEBIAN_RUST, Facts, LLVMS, PEERS, TOOLS, Tool, llvm_packages};
 use crate::process::{answer, installed, succeeds};
@@ -28,7 +28,7 @@ pub fn gather(lists_fresh: bool) -> Facts {
         programs: PEERS
             .iter()
             .map(|(program, _)| *program)
-            .chain(["g++"])
+            .chain(["g++", "npm"])
             .filter(|program| installed(program))
             .map(str::to_owned)
             .collect(),
@@ -46,6 +46,7 @@ pub fn gather(lists_fresh: bool) -> Facts {
             .filter(|release| release.is_there())
             .map(|release| release.name.to_owned())
             .collect(),
+        packages_of_peers: oauth::is_there(),
         fetched: succeeds("cargo", &["fetch", "--locked", "--offline"]),
     }
 }
@@ -54,7 +55,8 @@ pub fn gather(lists_fresh: bool) -> Facts {
 fn known_packages() -> Vec<String> {
     let rust = DEBIAN_RUST.into_iter().flatten().copied();
     let peers = PEERS.iter().flat_map(|(_, packages)| packages.iter().copied());
-    let mut names: Vec<String> = rust.chain(peers).chain(["g++"]).map(str::to_owned).collect();
+    let mut names: Vec<String> =
+        rust.chain(peers).chain(["g++", "npm", "python3-venv"]).map(str::to_owned).collect();
     names.extend(LLVMS.into_iter().flat_map(llvm_packages));
     names
 }

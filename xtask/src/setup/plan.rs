@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use scopewatch_harness::openssl::{RELEASES, Release};
 
-use super::openssl;
+use super::{openssl, peers};
 
 /// A program that cargo installs, pinned to the oldest version that is known to do.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ pub struct Facts {
     pub tools: Vec<(&'static str, String)>,
     /// Releases of OpenSSL that tests can load.
     pub openssl: BTreeSet<String>,
+    /// Packages for the peers' languages are there.
+    pub packages_of_peers: [bool; 2],
     /// Every crate of `Cargo.lock` is on the disk.
     pub fetched: bool,
 }
@@ -130,6 +132,7 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     for (program, names) in PEERS {
         packages.any(program, facts, names);
     }
+    packages.package_clients(facts);
     let complete = packages.is_complete() && RELEASES.iter().all(|one| has_openssl(facts, one));
     if facts.debian && facts.root && !facts.lists_fresh && !complete {
         return vec![doing("package lists", &["apt-get", "update"])];
@@ -140,6 +143,12 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     steps.push(linker(facts, linker_there));
     steps.extend(TOOLS.iter().map(|tool| cargo_tool(facts, tool)));
     steps.extend(RELEASES.iter().filter(|one| one.suite.is_some()).map(|one| release(facts, one)));
+    steps.extend(peers::LANGUAGES.into_iter().zip(facts.packages_of_peers).map(
+        |(language, are_there)| {
+            let name = format!("packages of peers: {language}");
+            if are_there { Step::Ok(name) } else { doing(&name, &peers::command(language)) }
+        },
+    ));
     steps.push(if facts.fetched {
         Step::Ok("crates of Cargo.lock".to_owned())
     } else {
@@ -306,6 +315,16 @@ impl Wanted {
         let set = sets.iter().find(|set| set.iter().all(&to_be_had));
         for name in set.or_else(|| sets.first()).into_iter().copied().flatten() {
             self.any(name, facts, &[name]);
+        }
+    }
+
+    /// What installs packages of Node and Python, as far as they come apart from those.
+    fn package_clients(&mut self, facts: &Facts) {
+        if !facts.programs.contains("npm") {
+            self.any("npm", facts, &["npm"]);
+        }
+        if facts.debian {
+            self.any("python3-venv", facts, &["python3-venv"]);
         }
     }
 

@@ -1,0 +1,227 @@
+//! An exchange beside the policy: was it allowed, and did the server agree? In: an exchange, its
+//! connection, its credentials and what each proved. Out: [`Judged`], or nothing where no policy
+//! says anything of the exchange.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use crate::{
+    flow::chunk::Connection,
+    http::{
+        body::Content,
+        message::{Exchange, Note, Request, Response, Role},
+        operation::{Operation, Operations, Protocol},
+    },
+    policy::{
+        call::{Call, Endpoint, Shown, Source},
+        evaluate::Engine,
+        judgement::Judgement,
+        outcome::{self, Assessment},
+    },
+    token::{
+        Credential,
+        binding::{self, Binder},
+        examination::Binding,
+        extract::Location,
+    },
+};
+
+/// What became of judging an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// What the policy says.
+    pub judgement: Judgement,
+    /// What that means beside the server's answer.
+    pub assessment: Assessment,
+}
+
+/// What came of looking at an exchange.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// What was proved of each credential, in their order; nothing where no policy says anything.
+    pub bindings: Vec<Binding>,
+    pub judged: Option<Judged>,
+}
+
+/// Judges for one worker: it remembers proofs, and the nonces of servers.
+#[derive(Default)]
+pub(super) struct Judge {
+    binder: Binder,
+}
+
+impl Judge {
+    /// What `engine` makes of `scene`. To be asked once for each exchange.
+    pub(super) fn look(&mut self, engine: &Engine, scene: &Scene<'_>) -> Looked {
+        let endpoint = scene.endpoint();
+        let Some(service) = engine.service(&endpoint) else { return Looked::default() };
+        let handshake = endpoint.handshake;
+        let client = endpoint.remote.filter(|_| endpoint.role == Role::Server);
+        let shown = binding::Call {
+            request: scene.request,
+            is_complete: scene.has_all_fields(),
+            transport: endpoint.transport,
+            place: place(&service.id, &endpoint),
+            public_base_url: service.public_base_url.as_deref(),
+            client_certificate: handshake
+                .and_then(|handshake| handshake.client_certificate.as_ref())
+                .map(|certificate| &certificate.thumbprint),
+            trusts_forwarded: client.is_some_and(|client| {
+                service.proxies.iter().any(|network| network.contains(client.ip()))
+            }),
+        };
+        let credentials = scene.credentials.iter();
+        let bindings: Vec<_> =
+            credentials.map(|credential| self.binder.binding(credential, &shown)).collect();
+        if let Some(response) = &scene.exchange.response {
+            self.binder.answered(&shown, response);
+        }
+        let judged = scene.judge(engine, &bindings);
+        Looked { bindings, judged }
+    }
+}
+
+/// Names the place of a call: a service is reached by its port, and seen from either end.
+fn place(service: &str, endpoint: &Endpoint<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let port = endpoint.server().map(|address| address.port());
+    (service, port, endpoint.role).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An exchange, and what is known beside its bytes.
+pub(super) struct Scene<'a> {
+    pub exchange: &'a Exchange,
+    pub request: &'a Request,
+    pub connection: &'a Connection,
+    /// Host that was asked for.
+    pub host: Option<&'a str>,
+    /// Operations within HTTP; `None` if they are not known.
+    pub operations: Option<&'a [String]>,
+    pub credentials: &'a [Arc<Credential>],
+    /// Status that tells what the server did; for gRPC what it stands for.
+    pub status: Option<u16>,
+}
+
+impl Scene<'_> {
+    /// What `engine` makes of it; `bindings` has what was proved of each credential.
+    fn judge(&self, engine: &Engine, bindings: &[Binding]) -> Option<Judged> {
+        let shown: Vec<Shown<'_>> = self
+            .credentials
+            .iter()
+            .zip(bindings)
+            .map(|(credential, binding)| Shown {
+                source: source(credential),
+                credential,
+                examination: &credential.examination,
+                binding: binding.clone(),
+            })
+            .collect();
+        let call = Call {
+            time: self.request.started,
+            endpoint: self.endpoint(),
+            method: &self.request.method,
+            target: &self.request.target,
+            fields: &self.request.fields,
+            fields_complete: self.has_all_fields(),
+            content_complete: self.has_whole_content(),
+            credentials: &shown,
+            operations: self.operations,
+        };
+        let judgement = engine.judge(&call)?;
+        let assessment = outcome::assess(&judgement, self.status);
+        Some(Judged { judgement, assessment })
+    }
+
+    /// Where it was seen.
+    fn endpoint(&self) -> Endpoint<'_> {
+        let Connection { process, socket, transport, handshake, .. } = self.connection;
+        Endpoint {
+            role: self.exchange.role,
+            host: self.host,
+            local: socket.map(|socket| socket.local),
+            remote: socket.map(|socket| socket.remote),
+            proxied_for: None,
+            transport: *transport,
+            process,
+            handshake: handshake.as_deref(),
+        }
+    }
+
+    fn has_all_fields(&self) -> bool {
+        !self.lacks(&[Note::RequestHeadLost, Note::HeadersIncomplete])
+    }
+
+    fn lacks(&self, any: &[Note]) -> bool {
+        self.exchange.notes.iter().any(|note| any.contains(note))
+    }
+
+    /// Whether no credential can have been in a body that was not read. Only forms carry any (RFC
+    /// 6750 §2.2).
+    fn has_whole_content(&self) -> bool {
+        let is_form = self.request.fields.all("content-type").any(|sent| {
+            let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
+            media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        });
+        if !is_form || self.request.body_bytes == 0 {
+            return self.has_all_fields();
+        }
+        let is_read = match &self.request.content {
+            Content::Sampled(sample) => sample.is_whole(),
+            Content::Counted | Content::Grpc(_) => false,
+        };
+        is_read && !self.lacks(&[Note::RequestBodyLost, Note::Unfinished])
+    }
+}
+
+/// Status that tells what the server did: that of HTTP, and for a gRPC call, which HTTP answers by
+/// 200 whatever comes of it, the one that its own status stands for.
+pub(super) fn status(response: Option<&Response>) -> Option<u16> {
+    const PERMISSION_DENIED: u32 = 7;
+    const UNAUTHENTICATED: u32 = 16;
+    let response = response?;
+    if !response.fields.is_grpc() || response.status >= 300 {
+        return Some(response.status);
+    }
+    match response.grpc_status()? {
+        0 => Some(response.status),
+        UNAUTHENTICATED => Some(401),
+        PERMISSION_DENIED => Some(403),
+        _ => Some(500),
+    }
+}
+
+/// Operations as policies name them: of MCP the method and what it is for (`tools/call:search`), of
+/// GraphQL each field that is executed (`mutation:addUser`). `None` if there may be more.
+pub(super) fn named(operations: &Operations) -> Option<Vec<String>> {
+    let Operations { protocol, list, is_complete } = operations;
+    let name = |operation: &Operation| {
+        let Operation { method, name, fields } = operation;
+        let method = method.as_deref().unwrap_or_default();
+        match (protocol, name) {
+            (Protocol::Graphql, _) if fields.is_empty() => vec![method.to_owned()],
+            (Protocol::Graphql, _) => {
+                fields.iter().map(|field| format!("{method}:{field}")).collect()
+            }
+            (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, Some(name)) => {
+                vec![format!("{method}:{name}")]
+            }
+            (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, None) => vec![method.to_owned()],
+        }
+    };
+    is_complete.then(|| list.iter().flat_map(name).collect())
+}
+
+/// The place of a credential, as policies name it.
+fn source(credential: &Credential) -> Source {
+    let name = || credential.name.clone().unwrap_or_else(|| "".into());
+    match credential.location {
+        Location::Authorization => Source::Authorization,
+        Location::Form => Source::Form,
+        Location::Query => Source::Query,
+        Location::Subprotocol => Source::Websocket,
+        Location::Cookie => Source::Cookie(name()),
+        Location::Field => Source::Header(name()),
+    }
+}
