@@ -3,8 +3,10 @@
 
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
+mod policy;
 mod private;
 mod probe;
+mod schema;
 
 use std::{
     fs::{DirBuilder, File},
@@ -55,6 +57,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(asked) => show_events(&asked),
         Command::Doctor(asked) => doctor(&asked),
         Command::Probe(asked) => probe::probe(&asked),
+        Command::Policy(asked) => policy::policy(&asked),
+        Command::Config(asked) => schema::config(&asked),
     }
 }
 

@@ -10,6 +10,7 @@ mod files;
 mod http;
 mod packets;
 mod play;
+mod policy;
 mod tls;
 mod tokens;
 
@@ -46,6 +47,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
     Target { name: "http_talk", run: http::talk, seeds: random },
     Target { name: "token", run: tokens::token, seeds: tokens::seeds },
+    Target { name: "policy", run: policy::policy, seeds: policy::policy_seeds },
+    Target { name: "openapi", run: policy::document, seeds: policy::document_seeds },
+    Target { name: "router", run: policy::router, seeds: policy::router_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.
