@@ -34,6 +34,8 @@ pub mod http2;
 pub mod identity;
 pub mod observation;
 pub mod token;
+// 6 observations to verdicts
+pub mod policy;
 // 7 events to the world
 pub mod event;
 pub mod report;
