@@ -24,9 +24,6 @@ use crate::{
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
 
-/// Most operations of one request that are judged. A batch has more than a person reads.
-pub const MAX_OPERATIONS: usize = 64;
-
 /// Judges calls by a policy.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -350,7 +347,7 @@ fn add_by_operation<'h>(
     match call.operations {
         Some([]) => add(general, None),
         Some(operations) => {
-            for operation in operations.iter().take(MAX_OPERATIONS) {
+            for operation in operations {
                 let fits = |route: &&&Route| {
                     route.operation.as_ref().is_none_or(|glob| glob.matches(operation))
                 };
