@@ -82,6 +82,9 @@ enum State {
     Data(Data),
     /// The rest of a payload comes next that nobody wants, or that is incomplete.
     Skip { head: Head, left: u32, damaged: bool },
+    /// The rest of a DATA frame comes next that stands where none may, and then frames are looked
+    /// for. It is passed over whole, so that it does not matter in which pieces it came.
+    Leave { left: u32 },
     /// Frames are being looked for.
     Lost,
 }
@@ -172,6 +175,15 @@ impl Deframer {
                         return Some(Piece::Damaged(head));
                     }
                 }
+                State::Leave { left } => {
+                    let left = *left;
+                    let left = left.saturating_sub(self.skip(left, input));
+                    self.state = State::Leave { left };
+                    if left > 0 {
+                        return None;
+                    }
+                    self.state = State::Lost;
+                }
                 State::Lost => self.find_frames(at, input)?,
             }
         }
@@ -191,6 +203,10 @@ impl Deframer {
                 *damaged = true;
                 return false;
             }
+            State::Leave { left } if len <= *left => {
+                *left -= len;
+                return false;
+            }
             State::Payload(head) => {
                 let held = self.held.len().saturating_sub(self.done);
                 let left = head.len.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
@@ -202,14 +218,17 @@ impl Deframer {
             }
             _ => {}
         }
-        self.derail();
+        self.state = State::Lost;
         self.drop_held();
         true
     }
 
-    /// Looks for frames anew in what is held and what comes.
-    pub fn derail(&mut self) {
-        self.state = State::Lost;
+    /// Looks for frames anew in what is held and what comes, behind a DATA frame under way.
+    pub const fn derail(&mut self) {
+        self.state = match self.state {
+            State::Data(Data { left: left @ 1.., .. }) => State::Leave { left },
+            _ => State::Lost,
+        };
     }
 
     /// Takes what is held for frames, although the chain is short: nothing will follow. Returns

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Response;
 use hyper::{server::conn::http1, service::service_fn};
 use proptest::{
-    prelude::{Just, ProptestConfig, Strategy, prop},
+    prelude::{Just, Strategy, prop},
     prop_assert, prop_oneof, proptest,
     sample::select,
 };
@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     app::{Requests, Script},
-    mutation::{mutate, mutations},
+    mutation::{config, mutate, mutations},
     tap::{Log, PIPE, Tap, idle, run},
     told::{Asked, is_parting},
 };
@@ -181,7 +181,7 @@ fn compare(bytes: &[u8]) -> Result<usize, String> {
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+    #![proptest_config(config(20_000))]
 
     fn requests_agree(
         requests in prop::collection::vec(request(), 1..6),

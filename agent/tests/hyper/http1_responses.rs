@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use proptest::{
-    prelude::{Just, ProptestConfig, Strategy, any, prop},
+    prelude::{Just, Strategy, any, prop},
     prop_assert, prop_oneof, proptest,
     sample::select,
 };
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
 use crate::{
     app::answered,
-    mutation::{mutate, mutations},
+    mutation::{config, mutate, mutations},
     tap::{Log, PIPE, Tap, idle, read_some, run},
     told::{Answered, is_framing_unsure, is_parting, is_tunnel},
 };
@@ -172,7 +172,7 @@ fn compare(calls: &[Call], is_lenient: bool) -> Result<usize, String> {
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+    #![proptest_config(config(20_000))]
 
     fn responses_agree(
         calls in prop::collection::vec((call(), mutations()), 1..5),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Response;
 use hyper::{server::conn::http2, service::service_fn};
 use proptest::{
-    prelude::{ProptestConfig, Strategy, prop},
+    prelude::{Strategy, prop},
     prop_assert, prop_oneof, proptest,
     sample::select,
 };
@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::{
     app::{Requests, Script},
     http2_frames::{Message, connection, pieces, steps, style},
-    mutation::{mutate, mutations},
+    mutation::{config, mutate, mutations},
     tap::{Log, PIPE, Spawn, Tap, idle, run},
     told::{Asked, is_table_unsure},
 };
@@ -133,7 +133,7 @@ fn compare(bytes: &[u8]) -> Result<usize, String> {
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(6000) })]
+    #![proptest_config(config(6000))]
 
     fn requests_agree(
         messages in prop::collection::vec(message(), 1..6),

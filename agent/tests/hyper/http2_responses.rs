@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use proptest::{
-    prelude::{ProptestConfig, Strategy, prop},
+    prelude::{Strategy, prop},
     prop_assert, prop_oneof, proptest,
     sample::select,
 };
@@ -16,7 +16,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use crate::{
     app::answered,
     http2_frames::{Message, connection, count_heads, pieces, steps, style},
-    mutation::{mutate, mutations},
+    mutation::{config, mutate, mutations},
     tap::{Log, PIPE, Spawn, Tap, idle, read_some, run},
     told::{Answered, is_table_unsure},
 };
@@ -86,8 +86,16 @@ async fn ask(count: usize, bytes: Vec<u8>) -> (Vec<Option<Answered>>, Log) {
     (answers, log)
 }
 
+/// Without it (RFC 9113 §3.4) the codec takes the connection for one that was joined late.
+fn begins_with_settings(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, 4, 0, 0, 0, 0, 0, ..])
+}
+
 /// Compares responses by their streams; returns how many hyper accepted.
 fn compare(count: usize, bytes: Vec<u8>) -> Result<usize, String> {
+    if !begins_with_settings(&bytes) {
+        return Ok(0);
+    }
     let (answers, log) = run(ask(count, bytes));
     let exchanges = log.exchanges();
     for (at, answer) in answers.iter().enumerate() {
@@ -107,7 +115,7 @@ fn compare(count: usize, bytes: Vec<u8>) -> Result<usize, String> {
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(6000) })]
+    #![proptest_config(config(6000))]
 
     fn responses_agree(
         messages in prop::collection::vec(message(), 1..6),

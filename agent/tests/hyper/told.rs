@@ -13,6 +13,8 @@
 //!   odd. That there is such a message is compared, not what it says.
 //!   Nor does it index a field then whose name or value it refuses, so that later messages say
 //!   something else to it than RFC 7541 has it. Those are not compared.
+//! - **A server that does not begin with SETTINGS**, as RFC 9113 §3.4 demands, is one whose
+//!   connection was joined late, for the codec. Hyper does not mind. Not compared.
 //! - **Order**: hyper tells fields by name; the order among equal names is compared.
 //! - **Trailers of HTTP/1.1** are not kept by the codec (`http1/body.rs`): only where the message
 //!   ends after them is compared.

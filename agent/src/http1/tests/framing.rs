@@ -93,6 +93,24 @@ fn unusable_framing_of_a_request_loses_its_body_and_resynchronises() {
     }
 }
 
+/// Where a recipient that goes by the other field sees a second request, none is told.
+#[test]
+fn rfc9112_11_2_what_is_smuggled_is_no_request_of_its_own() {
+    let smuggled = b"GET /admin HTTP/1.1\r\nHost: h\r\n\r\n";
+    let chunk = format!("{:x}\r\n", smuggled.len());
+    let inner = join(&[chunk.as_bytes(), smuggled, b"\r\n0\r\n\r\n"]);
+    let cases: [(&[u8], &str); 3] = [
+        (b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", "te_with_cl, te_cl"),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x, chunked\r\n\r\n", "te_te"),
+        (b"Transfer-Encoding : chunked\r\n\r\n", "te_te, space_before_colon"),
+    ];
+    for (fields, anomalies) in cases {
+        let ask = join(&[b"POST /a HTTP/1.1\r\nHost: h\r\n", fields, &inner, GET_B]);
+        let first = format!("POST /a {} -> 200 2; {anomalies}", smuggled.len());
+        check(&[Ask(&ask), Tell(OK), Tell(EMPTY)], &[&first, "GET /b 0 -> 204 0"]);
+    }
+}
+
 #[test]
 fn invalid_chunks_lose_the_body_and_resynchronise() {
     let long = join(&[b"1;", &[b'x'; 5000], b"\r\n"]);

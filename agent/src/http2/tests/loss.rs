@@ -285,3 +285,18 @@ fn a_malformed_block_keeps_what_came_before_the_fault() {
     assert_eq!(texts(&exchange.request.as_ref().unwrap().fields), ["authorization: t"]);
     assert_eq!(wire.connection.counters().blocks_malformed, 1);
 }
+
+/// Found by fuzzing: with its body in one piece, what was in it was passed over, and else searched.
+#[test]
+fn a_body_within_a_header_block_is_passed_over_however_it_is_cut() {
+    let decoy = [get(7, "/in/the/body"), ok(7), get(9, "/x")].concat();
+    let body = frame(0, END_STREAM, 1, &decoy);
+    let begun = frame(1, 0, 1, &block(&[(":method", "PUT")]));
+    let bytes = [begun, body, get(3, "/a"), ping(), get(5, "/b")].concat();
+    for most in [1, 50, usize::MAX] {
+        let mut wire = Wire::open();
+        bytes.chunks(most).for_each(|piece| wire.feed(CLIENT, piece));
+        wire.feed(SERVER, &[ok(3), ok(5)].concat());
+        assert_eq!(wire.lines(), ["1: GET /a +0 -> 200 +0", "2: GET /b +0 -> 200 +0"], "{most}");
+    }
+}

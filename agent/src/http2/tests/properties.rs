@@ -222,20 +222,26 @@ proptest! {
 
     /// Frames that are valid one by one, in an order that makes no sense.
     #[test]
-    fn arbitrary_frames_neither_panic_nor_pile_up(
+    fn arbitrary_frames_neither_panic_nor_pile_up_however_they_are_cut(
         frames in prop::collection::vec(
             (any::<bool>(), 0_u8..11, any::<u8>(), 0_u32..9, arbitrary_payload()), 0..80),
     ) {
-        let (mut connection, mut out) = (Connection::new(), Vec::new());
-        connection.feed(CLIENT, Timestamp(7), PREFACE, &mut out);
-        connection.feed(SERVER, Timestamp(7), &settings(), &mut out);
-        for (is_server, kind, flags, stream, payload) in &frames {
-            let stream = if matches!(kind, 4 | 6 | 7) { 0 } else { *stream };
-            let bytes = frame(*kind, *flags, stream, payload);
-            connection.feed(direction(usize::from(*is_server)), Timestamp(7), &bytes, &mut out);
-            prop_assert!(connection.buffered() <= BUFFERED_MAX);
-        }
-        connection.finish(Timestamp(7), &mut out);
+        let run = |most: usize| {
+            let (mut connection, mut out) = (Connection::new(), Vec::new());
+            connection.feed(CLIENT, Timestamp(7), PREFACE, &mut out);
+            connection.feed(SERVER, Timestamp(7), &settings(), &mut out);
+            for (is_server, kind, flags, stream, payload) in &frames {
+                let stream = if matches!(kind, 4 | 6 | 7) { 0 } else { *stream };
+                for piece in frame(*kind, *flags, stream, payload).chunks(most) {
+                    let direction = direction(usize::from(*is_server));
+                    connection.feed(direction, Timestamp(7), piece, &mut out);
+                    assert!(connection.buffered() <= BUFFERED_MAX);
+                }
+            }
+            connection.finish(Timestamp(7), &mut out);
+            told(out)
+        };
+        prop_assert_eq!(run(1), run(usize::MAX));
     }
 }
 
