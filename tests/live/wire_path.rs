@@ -3,6 +3,7 @@
 
 mod bodies;
 mod client_certificates;
+mod coverage;
 mod exactly_once;
 mod handshakes;
 mod lab;

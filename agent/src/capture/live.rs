@@ -348,8 +348,8 @@ impl<E: Enricher> Live<E> {
             if let CaptureEvent::Socket { session, peer, .. } = event {
                 let plain = matches!(events.peek(), Some(CaptureEvent::Plain { .. }));
                 let path = if plain { Path::Plain } else { Path::Wire };
-                let holders = [Some(session.pid), peer.map(|peer| peer.pid)];
-                self.coverage.cover(path, holders.into_iter().flatten());
+                let other = peer.map(|peer| peer.pid).filter(|pid| *pid != session.pid);
+                self.coverage.cover(path, std::iter::once(session.pid).chain(other));
                 self.name(session.pid, sink);
                 if let Some(peer) = peer {
                     self.name(peer.pid, sink);

@@ -4,6 +4,7 @@
 mod attribution;
 mod bodies;
 mod bounds;
+mod crowd;
 mod handshake;
 mod loss;
 
