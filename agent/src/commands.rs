@@ -350,7 +350,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
-         mirrored={} plain={} skipped_bytes={}",
+         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} unwatched={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -365,7 +365,10 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.owners_evicted,
         wire.mirrored,
         wire.plain,
-        flows.skipped_bytes
+        flows.skipped_bytes,
+        flows.relieved,
+        flows.limits_hit,
+        flows.unwatched
     );
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));

@@ -4,6 +4,7 @@
 mod exactly_once;
 mod handshakes;
 mod lab;
+mod lasting;
 mod matrix;
 mod namespaces;
 mod pair;

@@ -20,7 +20,7 @@ use crate::{
     http::{
         anomaly::{Anomalies, Grade},
         body::grpc::Messages,
-        message::{Note, Role, Version},
+        message::{Note, Phase, Role, Version},
     },
     identity,
     observation::{GrpcCall, Observation},
@@ -102,7 +102,7 @@ impl Author {
             client: unless_empty(client),
             server: unless_empty(server),
             http: unless_empty(http(seen)),
-            rpc: seen.grpc.map(rpc),
+            rpc: seen.grpc.map(|call| rpc(call, seen.phase)),
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
             }),
@@ -133,7 +133,10 @@ impl Author {
     }
 
     fn meta(&self, seq: u64, seen: &Observation) -> Meta {
-        let r#type = EventType::Access;
+        let r#type = match seen.phase {
+            Phase::Ended => EventType::Access,
+            Phase::Begun => EventType::AccessBegun,
+        };
         Meta {
             uid: self.uid(r#type, seen).to_string(),
             r#type,
@@ -203,7 +206,8 @@ fn is_complete(seen: &Observation) -> bool {
     let is_whole = seen.notes.iter().all(|note| *note == Note::Upgraded);
     let is_clear = !seen.anomalies.is_ambiguous()
         && seen.operations.as_ref().is_none_or(|asked| asked.is_complete);
-    is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
+    let is_over = seen.phase == Phase::Ended;
+    is_over && is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
 }
 
 /// Requests that are read in two ways get past who looks at them in one.
@@ -247,19 +251,21 @@ fn http(seen: &Observation) -> Http {
     let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| carried.to_owned()));
     let answered = seen.response.filter(|_| asked.is_some());
     let operations = seen.operations.as_ref().map_or(&[][..], |asked| &asked.list);
+    // Lengths and ends are not known before.
+    let is_over = seen.phase == Phase::Ended;
     let since = |at: Timestamp| at.since(seen.time);
     Http {
         method: asked.map(|asked| asked.method.to_owned()),
         scheme,
         path: target.and_then(|target| target.path.clone()),
         status: seen.response.map(|answered| answered.status),
-        req_bytes: asked.map(|asked| asked.body_bytes),
-        resp_bytes: seen.response.map(|answered| answered.body_bytes),
+        req_bytes: asked.filter(|_| is_over).map(|asked| asked.body_bytes),
+        resp_bytes: seen.response.filter(|_| is_over).map(|answered| answered.body_bytes),
         req_head_bytes: asked.map(|asked| asked.head_bytes),
         resp_head_bytes: seen.response.map(|answered| answered.head_bytes),
-        req_end_ns: asked.map(|asked| since(asked.ended)),
+        req_end_ns: asked.filter(|_| is_over).map(|asked| since(asked.ended)),
         resp_start_ns: answered.map(|answered| since(answered.started)),
-        duration_ns: answered.map(|answered| since(answered.ended)),
+        duration_ns: answered.filter(|_| is_over).map(|answered| since(answered.ended)),
         version: version(seen).map(|version| version.as_str().to_owned()),
         operation_protocol: seen.operations.as_ref().map(|asked| asked.protocol),
         operation: operations.iter().map(ToString::to_string).collect(),
@@ -283,13 +289,14 @@ const fn alpn(version: Version) -> &'static str {
     }
 }
 
-fn rpc(call: GrpcCall) -> Rpc {
+fn rpc(call: GrpcCall, phase: Phase) -> Rpc {
     let is_inexact = |side: Option<Messages>| side.is_some_and(|messages| !messages.is_exact());
     Rpc {
         status_code: call.status,
         req_messages: call.request.map(|messages| messages.count()),
         resp_messages: call.response.map(|messages| messages.count()),
-        at_least: (is_inexact(call.request) || is_inexact(call.response)).then_some(true),
+        at_least: (phase == Phase::Begun || is_inexact(call.request) || is_inexact(call.response))
+            .then_some(true),
     }
 }
 
