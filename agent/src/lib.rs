@@ -37,3 +37,4 @@ pub mod token;
 pub mod event;
 pub mod report;
 pub mod sinks;
+pub mod spool;
