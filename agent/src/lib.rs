@@ -35,6 +35,7 @@ pub mod observation;
 pub mod token;
 // 7 events to the world
 pub mod event;
+pub mod integrity;
 pub mod report;
 pub mod sinks;
 pub mod spool;

@@ -10,6 +10,7 @@ mod files;
 mod http;
 mod packets;
 mod play;
+mod spool;
 mod tls;
 mod tokens;
 
@@ -46,6 +47,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
     Target { name: "http_talk", run: http::talk, seeds: random },
     Target { name: "token", run: tokens::token, seeds: tokens::seeds },
+    Target { name: "kept_lines", run: spool::kept_lines, seeds: spool::kept_lines_seeds },
+    Target { name: "spool_recovery", run: spool::recovery, seeds: spool::recovery_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.

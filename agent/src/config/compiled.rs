@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     clock::NANOS_PER_SEC,
-    config::{error::ConfigError, raw},
+    config::{
+        error::ConfigError,
+        export::{self, Export},
+        raw,
+    },
     observation::SubjectMode,
     sandbox::protocol::Sight,
 };
@@ -32,6 +36,8 @@ pub struct Config {
     pub subject: SubjectMode,
     /// File with the key of fingerprints.
     pub fingerprint_key: PathBuf,
+    /// Where events go; `None` for standard output.
+    pub export: Option<Export>,
 }
 
 /// Checks every value and derives what the agent needs.
@@ -43,6 +49,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         capture: raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets },
         flow: raw::Flow { max_connections, idle_seconds },
         privacy: raw::Privacy { subject, fingerprint_key },
+        export,
     } = raw;
     let ring = "a power of two from 65536 to 1073741824";
     let ring_bytes = within("capture.ring_bytes", ring_bytes, 65_536, 1 << 30, ring)?;
@@ -67,6 +74,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         idle_nanos: u64::from(idle) * NANOS_PER_SEC,
         subject,
         fingerprint_key,
+        export: export::compile(export)?,
     })
 }
 

@@ -3,5 +3,6 @@
 
 pub mod compiled;
 pub mod error;
+pub mod export;
 pub mod keyfile;
 pub mod raw;

@@ -4,7 +4,11 @@ use std::{fs::File, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::protocol::Sight};
+use crate::{
+    config::{error::ConfigError, export},
+    observation::SubjectMode,
+    sandbox::protocol::Sight,
+};
 
 /// Longest configuration that is read, in bytes.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -19,6 +23,8 @@ pub struct Config {
     pub flow: Flow,
     /// What may leave the agent.
     pub privacy: Privacy,
+    /// Where events go.
+    pub export: export::Raw,
 }
 
 /// `capture:`

@@ -5,10 +5,12 @@
 //! the same uids.
 
 pub mod access;
+pub mod control;
 pub mod docs;
 mod group;
 pub mod human;
 pub mod json;
+pub mod mapping;
 pub mod model;
 pub mod shared;
 

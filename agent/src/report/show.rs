@@ -7,6 +7,7 @@ use crate::{
     event::{
         human::{Colour, Summary, line},
         json,
+        mapping::Format,
         model::Event,
     },
     report::pair::{Call, Pairer},
@@ -32,7 +33,7 @@ pub struct BadLines {
 ///
 /// If `input` cannot be read or `output` not be written.
 pub fn show(
-    input: &mut impl BufRead,
+    input: &mut dyn BufRead,
     output: &mut impl Write,
     colour: Colour,
 ) -> io::Result<BadLines> {
@@ -54,11 +55,37 @@ pub fn show(
     Ok(bad)
 }
 
+/// Reads events from `input` and writes each in another format, a line each. Lines that have no form
+/// in it are left out.
+///
+/// # Errors
+///
+/// If `input` cannot be read or `output` not be written.
+pub fn convert(
+    input: &mut dyn BufRead,
+    output: &mut impl Write,
+    format: Format,
+) -> io::Result<BadLines> {
+    let (mut bad, mut number) = (BadLines::default(), 0_u64);
+    let (mut buffer, mut line) = (Vec::new(), Vec::new());
+    while read_line(input, &mut buffer)? {
+        number = number.saturating_add(1);
+        line.clear();
+        if format.append(buffer.trim_ascii(), &mut line) {
+            line.push(b'\n');
+            output.write_all(&line)?;
+        } else if !buffer.trim_ascii().is_empty() {
+            bad.record(number);
+        }
+    }
+    Ok(bad)
+}
+
 /// Reads a line into `buffer`; of a line that is too long, as much as tells that it is. `false`
 /// at the end.
-fn read_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn read_line(mut input: &mut dyn BufRead, buffer: &mut Vec<u8>) -> io::Result<bool> {
     buffer.clear();
-    let read = input.by_ref().take(MAX_LINE).read_until(b'\n', buffer)?;
+    let read = (&mut input).take(MAX_LINE).read_until(b'\n', buffer)?;
     if u64::try_from(read) == Ok(MAX_LINE) && buffer.last() != Some(&b'\n') {
         input.skip_until(b'\n')?;
     }

@@ -78,21 +78,28 @@ pub trait File: Send {
 }
 
 /// A directory of the system, its owner's alone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Held as long as this is: two writers would undo each other's work.
+    _lock: fs::File,
 }
 
 impl Directory {
     /// The directory at `path`, which is made if it is not there; its parent must be.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or another process has it.
     pub fn new(path: &Path) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Self { path: path.to_owned() }),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = lock.open(path.join("lock"))?;
+        lock.try_lock()?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod examination;
 pub mod extract;
 pub mod fingerprint;
+pub mod guard;
 pub mod issuer;
 pub mod jwt;
 pub mod opaque;
