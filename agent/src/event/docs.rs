@@ -128,4 +128,7 @@ cut to the limit in its row, and then `observation.notes` names the field; value
 shape of a token read `{token}`. What a token claims is what its bearer says, unless
 `identity.evidence` says that it was verified.
 
+Events that go to sinks have a group `integrity` behind these, and events of types `agent.…`, by
+which the agent tells of itself, stand between them: [integrity.md](integrity.md).
+
 This page is made from `agent/src/event/model.rs`; a test tells when it is not current.";

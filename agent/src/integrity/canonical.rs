@@ -4,6 +4,8 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use serde_json::Value;
+
 /// Deepest nesting that is read: events have four levels.
 pub const MAX_DEPTH: usize = 64;
 
@@ -39,6 +41,31 @@ pub fn append(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotC
     reader.value(out, Some(leave_out), 0)?;
     reader.white_space();
     if reader.at == json.len() { Ok(()) } else { Err(NotCanonical::Syntax) }
+}
+
+/// `json` with integers beyond [`MAX_INTEGER`] cut to it, and other numbers that are not canonical as
+/// text; `None` if it is no JSON. What traffic made a number of must not cost the event.
+#[must_use]
+pub fn with_plain_numbers(json: &str) -> Option<String> {
+    let mut value: Value = serde_json::from_str(json).ok()?;
+    plain_numbers(&mut value);
+    Some(value.to_string())
+}
+
+fn plain_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let most = i64::try_from(MAX_INTEGER).unwrap_or(i64::MAX);
+            *value = match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => number.min(MAX_INTEGER).into(),
+                (None, Some(number)) => number.max(most.saturating_neg()).into(),
+                (None, None) => number.to_string().into(),
+            };
+        }
+        Value::Array(values) => values.iter_mut().for_each(plain_numbers),
+        Value::Object(members) => members.values_mut().for_each(plain_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 struct Reader<'a> {
@@ -450,6 +477,15 @@ mod tests {
         }
         assert_eq!(canonical(&"[".repeat(10_000)), Err(NotCanonical::Depth));
         check("9007199254740991", "9007199254740991");
+    }
+
+    #[test]
+    fn numbers_that_traffic_chose_do_not_cost_the_event() {
+        let json = r#"{"exp":18446744073709551615,"left":-9223372036854775808,"f":1.0,"ok":[7]}"#;
+        let plain = with_plain_numbers(json).unwrap();
+        let expected = r#"{"exp":9007199254740991,"f":"1.0","left":-9007199254740991,"ok":[7]}"#;
+        assert_eq!(canonical(&plain).as_deref(), Ok(expected));
+        assert_eq!(with_plain_numbers("{"), None);
     }
 
     proptest! {

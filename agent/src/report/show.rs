@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use serde_json::Value;
+
 use crate::{
     event::{
         human::{Colour, Summary, line},
@@ -46,6 +48,7 @@ pub fn show(
         number = number.saturating_add(1);
         match parse(&buffer) {
             _ if buffer.trim_ascii().is_empty() => {}
+            None if is_of_agent(&buffer) => {}
             Some(event) => write_calls(pairer.push(event), &mut summary, output, colour)?,
             None => bad.record(number),
         }
@@ -94,6 +97,13 @@ pub(crate) fn read_line(mut input: &mut dyn BufRead, buffer: &mut Vec<u8>) -> io
 
 fn parse(line: &[u8]) -> Option<Event> {
     json::parse(std::str::from_utf8(line).ok()?).ok()
+}
+
+/// Whether a line is what the agent said of itself.
+fn is_of_agent(line: &[u8]) -> bool {
+    let json = serde_json::from_slice::<Value>(line).ok();
+    let kind = json.as_ref().and_then(|json| json.pointer("/event/type")?.as_str());
+    kind.is_some_and(|kind| kind.starts_with("agent."))
 }
 
 fn write_calls(
@@ -155,6 +165,22 @@ mod tests {
         let (output, bad) = shown(lines.join("\n").as_bytes());
         insta::assert_snapshot!("both_ends", output);
         assert_eq!(bad, BadLines::default());
+    }
+
+    #[test]
+    fn what_the_agent_says_of_itself_is_no_bad_line() {
+        let (_, bad) = shown(br#"{"event":{"type":"agent.start"}}"#);
+        assert_eq!(bad, BadLines::default());
+    }
+
+    #[test]
+    fn events_are_converted_line_by_line() {
+        let good = json::line(&event(&exchange(Role::Server, "GET", "/", &[], 200))).unwrap();
+        let mut output = Vec::new();
+        let input = format!("{good}\n{{}}\n");
+        let bad = convert(&mut input.as_bytes(), &mut output, Format::Cef).unwrap();
+        assert_eq!((bad.count, bad.first), (1, vec![2]));
+        assert!(output.starts_with(b"CEF:0|") && output.ends_with(b"\n"));
     }
 
     #[test]

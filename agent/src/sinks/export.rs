@@ -22,6 +22,7 @@ use crate::{
         model::{Agent, Host},
     },
     integrity::{
+        canonical,
         chain::{Chain, name_of},
         checkpoint::Signer,
     },
@@ -150,13 +151,18 @@ impl Export {
         if redacted.is_some() {
             *self.gone.entry("redacted").or_default() += 1;
         }
+        let line = redacted.as_deref().unwrap_or(line);
         self.line.clear();
-        match self.chain.link(redacted.as_deref().unwrap_or(line), &mut self.line) {
-            Ok(()) => {
-                self.writer.append(lane, &self.line);
-                self.since_checkpoint += 1;
-            }
-            Err(error) => tracing::error!(%error, "event not linked"),
+        let linked = self.chain.link(line, &mut self.line).is_ok() || {
+            self.line.clear();
+            let plain = canonical::with_plain_numbers(line);
+            plain.is_some_and(|line| self.chain.link(&line, &mut self.line).is_ok())
+        };
+        if linked {
+            self.writer.append(lane, &self.line);
+            self.since_checkpoint += 1;
+        } else {
+            *self.gone.entry("unlinked").or_default() += 1;
         }
     }
 

@@ -91,14 +91,16 @@ impl FileSink {
     /// Puts the file aside, compresses what is aside, and removes what is too much.
     fn rotate(&self) -> io::Result<()> {
         let path = &self.options.path;
-        let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-        let mut nth = 0_u32;
+        let now = jiff::Timestamp::now();
+        let stamp = now.strftime("%Y%m%dT%H%M%SZ");
+        // By name they are in the order of time, also those of one second.
+        let mut part = now.subsec_nanosecond();
         let aside = loop {
-            let name = with_suffix(path, &format!(".{now}-{nth:03}"));
+            let name = with_suffix(path, &format!(".{stamp}-{part:09}"));
             if !name.exists() && !with_suffix(&name, ".gz").exists() {
                 break name;
             }
-            nth = nth.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?;
+            part = part.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?;
         };
         fs::rename(path, &aside)?;
         sync_directory(path)?;
@@ -171,12 +173,13 @@ impl Sink for FileSink {
     }
 }
 
-/// Whether what stands behind a file's name says that it was put aside: `.20261125T071509Z-000`.
+/// Whether what stands behind a file's name says that it was put aside:
+/// `.20261125T071509Z-118204000`.
 fn is_aside(rest: &str) -> bool {
     let stamp = rest.strip_prefix('.').and_then(|rest| rest.split_once('-'));
     stamp.is_some_and(|(time, number)| {
         let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
-        time.len() == 16 && digits(time) == 14 && number.len() >= 3 && digits(number) >= 3
+        time.len() == 16 && digits(time) == 14 && number.len() >= 9 && digits(number) >= 9
     })
 }
 
@@ -308,7 +311,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
         fs::write(directory.path().join("events.jsonl.notes"), "mine").unwrap();
-        fs::write(directory.path().join("events.jsonl.20261125T071509Z-000.gz.draft"), "").unwrap();
+        fs::write(directory.path().join("events.jsonl.20261125T071509Z-000000000.gz.draft"), "")
+            .unwrap();
         let mut sink = FileSink::new(Options {
             rotate_bytes: 1,
             compress: false,

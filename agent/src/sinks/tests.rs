@@ -90,7 +90,7 @@ fn every_sink_gets_the_whole_chain_in_its_format() {
             named("native", file_sink(&native, Format::Json)),
             named("ocsf", file_sink(&ocsf, Format::Ocsf)),
         ];
-        send(start(&at("spool"), MIN_BYTES, sinks), 2500);
+        send(start(&at("spool"), 64 * MIN_BYTES, sinks), 2500);
     }
     for (path, mapped) in [(native, false), (ocsf, true)] {
         let report = verify(&path);
@@ -140,6 +140,25 @@ fn what_finds_no_room_is_dropped_told_and_explained() {
     let dropped: u64 = report.chains.iter().map(|chain| chain.dropped).sum();
     let kept: u64 = report.chains.iter().map(|chain| chain.events).sum();
     assert!(dropped > 1000 && kept + dropped > 5010, "{report}");
+}
+
+#[test]
+fn an_expiry_beyond_all_numbers_does_not_cost_the_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let sinks = vec![named("file", file_sink(&at("file"), Format::Json))];
+    let output = Output::sinks(start(&at("spool"), MIN_BYTES, sinks));
+    let (mut lines, batches) = output.channel();
+    let running = thread::spawn(move || output.run(&batches));
+    let mut event = sample();
+    event.http.as_mut().unwrap().req_bytes = Some(u64::MAX);
+    lines.push(event);
+    lines.flush();
+    drop(lines);
+    running.join().unwrap().unwrap();
+    let report = verify(&at("file"));
+    assert!(report.is_intact(), "{report}");
+    assert!(fs::read_to_string(at("file")).unwrap().contains("\"req_bytes\":9007199254740991"));
 }
 
 #[test]
