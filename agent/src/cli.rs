@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::event::mapping;
+
 /// Audits OAuth 2.0 API access on this host, from the plaintext of its TLS connections.
 #[derive(Debug, Parser)]
 #[command(name = "scopewatch", version, about, max_term_width = 100)]
@@ -24,6 +26,8 @@ pub enum Command {
     Replay(Replay),
     /// Print events (JSON lines) readably, both ends of a call in one line, and a summary.
     Show(Show),
+    /// Tell whether kept events are whole: what is missing, changed or out of order.
+    Verify(Verify),
     /// Tell what this kernel and this process can do, and what each means.
     Doctor(Doctor),
     /// Tell which probes a library or a process would get, where, at what cost, and why.
@@ -85,6 +89,20 @@ pub struct Replay {
 pub struct Show {
     /// File of JSON lines, or `-` for standard input.
     pub file: PathBuf,
+    /// Print each event in this format instead, a line each.
+    #[arg(long, value_enum)]
+    pub format: Option<mapping::Format>,
+}
+
+/// `scopewatch verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Files of events, compressed ones (`.gz`) too, or `-` for standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// File with keys that checkpoints may be signed with, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
 }
 
 /// `scopewatch doctor`

@@ -3,15 +3,17 @@
 
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
+mod export;
 mod policy;
 mod private;
 mod probe;
 mod schema;
 mod token;
+mod verify;
 
 use std::{
     fs::{DirBuilder, File},
-    io::{self, BufReader, BufWriter, IsTerminal as _, Write as _},
+    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -60,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Record(asked) => record(asked),
         Command::Replay(asked) => replay(asked),
         Command::Show(asked) => show_events(&asked),
+        Command::Verify(asked) => verify::verify(&asked),
         Command::Doctor(asked) => doctor(&asked),
         Command::Probe(asked) => probe::probe(&asked),
         Command::Token(cli::Token { command: cli::TokenCommand::Inspect(asked) }) => {
@@ -75,7 +78,8 @@ fn watch(asked: cli::Run) -> Result<(), Failure> {
     let config = configuration(config.as_deref(), output.fingerprint_key.clone())?;
     refuse_if_missing(&Capabilities::probe())?;
     let key = fingerprint_key(&config)?;
-    let output = open_output(&output)?;
+    start_logging(kernel_log);
+    let output = event_output(&output, &config, &Host::local())?;
     live(&config, key, output, kernel_log, None)
 }
 
@@ -184,7 +188,7 @@ fn replay(asked: cli::Replay) -> Result<(), Failure> {
     let replay =
         Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
     let key = replay_key(&config)?;
-    let output = open_output(&output)?;
+    let output = event_output(&output, &config, &replay.preamble.host)?;
     let book = config.policy.as_deref().map(rulebook).transpose()?;
     let standing = book.map_or_else(Standing::default, |book| Standing::new(book.fixed_rules()));
     let stages = start_stages(&config, key, &standing, replay.preamble.host.clone(), output)?;
@@ -208,11 +212,15 @@ fn show_events(asked: &cli::Show) -> Result<(), Failure> {
     let path = &asked.file;
     let mut stdout = BufWriter::new(io::stdout());
     let colour = if io::stdout().is_terminal() { Colour::On } else { Colour::Off };
+    let mut show = |input: &mut dyn BufRead| match asked.format {
+        Some(format) => show::convert(input, &mut stdout, format),
+        None => show::show(input, &mut stdout, colour),
+    };
     let shown = if path == Path::new("-") {
-        show::show(&mut io::stdin().lock(), &mut stdout, colour)
+        show(&mut io::stdin().lock())
     } else {
         let file = File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
-        show::show(&mut BufReader::new(file), &mut stdout, colour)
+        show(&mut BufReader::new(file))
     };
     match shown.and_then(|bad_lines| stdout.flush().map(|()| bad_lines)) {
         Ok(_) => Ok(()),
@@ -284,16 +292,21 @@ fn configuration(path: Option<&Path>, key: Option<PathBuf>) -> Result<Config, Fa
 }
 
 fn fingerprint_key(config: &Config) -> Result<FingerprintKey, Failure> {
-    // The agent's own directory, at its first start; never a chain of directories that a typing
-    // error names.
-    if let Some(parent) = config.fingerprint_key.parent().filter(|parent| !parent.exists()) {
+    own_directory(&config.fingerprint_key)?;
+    keyfile::load_or_create(&config.fingerprint_key)
+        .map_err(|error| Failure::new(ExitCode::Config, chain(&error)))
+}
+
+/// Makes the directory of one of the agent's own files, at its first start; never a chain of
+/// directories that a typing error names.
+fn own_directory(file: &Path) -> Result<(), Failure> {
+    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
         DirBuilder::new()
             .mode(0o700)
             .create(parent)
             .map_err(|error| Failure::uncreatable(parent, &error))?;
     }
-    keyfile::load_or_create(&config.fingerprint_key)
-        .map_err(|error| Failure::new(ExitCode::Config, chain(&error)))
+    Ok(())
 }
 
 /// The key of the live run if it is at hand: whoever replays need not own it.
@@ -309,6 +322,20 @@ fn replay_key(config: &Config) -> Result<FingerprintKey, Failure> {
          unless its key is given with --fingerprint-key"
     );
     keyfile::ephemeral().map_err(|error| Failure::new(ExitCode::Os, chain(&error)))
+}
+
+/// The sinks of the configuration, unless the command line says where events go.
+fn event_output(asked: &cli::Output, config: &Config, host: &Host) -> Result<Output, Failure> {
+    match &config.export {
+        Some(export) if asked.to.is_none() && asked.format == cli::Format::Auto => {
+            export::open(export, model_host(host.clone()))
+        }
+        _ => open_output(asked),
+    }
+}
+
+fn model_host(Host { id, name, boot_id }: Host) -> model::Host {
+    model::Host { id, name, boot_id }
 }
 
 fn open_output(asked: &cli::Output) -> Result<Output, Failure> {
@@ -337,8 +364,7 @@ fn start_stages(
     let config = &Config { wanted, ..config.clone() };
     let privacy = PrivacyOptions { subject: config.subject };
     let observer = Observer::new(Arc::new(key), privacy, rules);
-    let Host { id, name, boot_id } = host;
-    let origin = Origin::new(model::Host { id, name, boot_id });
+    let origin = Origin::new(model_host(host));
     Stages::start(config, &observer, &origin, output)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }

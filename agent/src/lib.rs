@@ -40,5 +40,7 @@ pub mod token;
 pub mod policy;
 // 7 events to the world
 pub mod event;
+pub mod integrity;
 pub mod report;
 pub mod sinks;
+pub mod spool;

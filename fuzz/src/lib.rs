@@ -12,6 +12,7 @@ mod http;
 mod packets;
 mod play;
 mod policy;
+mod spool;
 mod tls;
 mod tokens;
 
@@ -56,6 +57,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "policy", run: policy::policy, seeds: policy::policy_seeds },
     Target { name: "openapi", run: policy::document, seeds: policy::document_seeds },
     Target { name: "router", run: policy::router, seeds: policy::router_seeds },
+    Target { name: "kept_lines", run: spool::kept_lines, seeds: spool::kept_lines_seeds },
+    Target { name: "spool_recovery", run: spool::recovery, seeds: spool::recovery_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.

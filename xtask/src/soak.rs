@@ -25,6 +25,12 @@ pub enum Soak {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Kill a writer of the spool at any moment: nothing that it acknowledged is lost
+    Kills {
+        /// How often
+        #[arg(long, default_value_t = 300)]
+        count: u64,
+    },
     /// A ring that is too small under load: losses are counted, and nothing wrong is told
     Ring {
         /// For how long
@@ -38,8 +44,6 @@ pub enum Soak {
 /// # Errors
 /// When a claim failed, or the machine is not ready.
 pub fn run(soak: Soak) -> Result<ExitCode> {
-    ensure!(is_root(), "the agent attaches probes to running processes: run it as root");
-    ensure!(setup::ensure(setup::Teller::Stderr)?, "the machine is not ready: see MISSING above");
     let (test, variable, value) = match soak {
         Soak::Restarts { count } => (
             "exactly_once::an_agent_that_is_started_again_and_again_tells_everything_once",
@@ -49,17 +53,30 @@ pub fn run(soak: Soak) -> Result<ExitCode> {
         Soak::Handshakes { seconds } => {
             ("handshakes::every_new_connection_gets_its_secret", "SOAK_SECONDS", seconds)
         }
+        // This one needs no root.
+        Soak::Kills { count } => return kills(count),
         Soak::Ring { seconds } => (
             "small_ring::what_a_full_ring_loses_is_counted_and_what_is_told_is_true",
             "SOAK_SECONDS",
             seconds,
         ),
     };
+    ensure!(is_root(), "the agent attaches probes to running processes: run it as root");
+    ensure!(setup::ensure(setup::Teller::Stderr)?, "the machine is not ready: see MISSING above");
     let build = ["build", "--quiet", "--package", "scopewatch"];
     process::run(&mut process::command("cargo", &build))?;
     let arguments = ["test", "--quiet", "--package", "scopewatch-harness", "--test", "live", "--"];
     let mut command = process::command("cargo", &arguments);
     command.args(["--nocapture", "--exact"]).arg(format!("wire_path::{test}"));
     process::run(command.env(variable, value.to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kills(count: u64) -> Result<ExitCode> {
+    let build = ["build", "--quiet", "--package", "scopewatch", "--example", "spool_writer"];
+    process::run(&mut process::command("cargo", &build))?;
+    let arguments = ["test", "--quiet", "--package", "scopewatch", "--test", "kills", "--"];
+    let mut command = process::command("cargo", &arguments);
+    process::run(command.arg("--nocapture").env("SOAK_KILLS", count.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

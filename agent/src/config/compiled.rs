@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     clock::NANOS_PER_SEC,
-    config::{error::ConfigError, raw},
+    config::{
+        error::ConfigError,
+        export::{self, Export},
+        raw,
+    },
     http::body::Wanted,
     observation::SubjectMode,
     sandbox::protocol::Sight,
@@ -39,6 +43,8 @@ pub struct Config {
     pub fingerprint_key: PathBuf,
     /// File with the policy.
     pub policy: Option<PathBuf>,
+    /// Where events go; `None` for standard output.
+    pub export: Option<Export>,
 }
 
 /// Checks every value and derives what the agent needs.
@@ -52,6 +58,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         flow: raw::Flow { max_connections, idle_seconds, max_held_bytes },
         privacy: raw::Privacy { subject, fingerprint_key },
         policy: raw::Policy { file: policy },
+        export,
     } = raw;
     let ring = "a power of two from 65536 to 1073741824";
     let ring_bytes = within("capture.ring_bytes", ring_bytes, 65_536, 1 << 30, ring)?;
@@ -82,6 +89,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         subject,
         fingerprint_key,
         policy,
+        export: export::compile(export)?,
     })
 }
 

@@ -37,6 +37,14 @@ pub enum ConfigError {
         /// The other key, and its value.
         with: &'static str,
     },
+    /// A text that is no such.
+    #[error("{key} must be {must}")]
+    Text {
+        /// Path of the key.
+        key: &'static str,
+        /// What may be written.
+        must: &'static str,
+    },
     /// A value is out of its bounds.
     #[error("{key} is {value}, but must be {bounds}")]
     OutOfBounds {

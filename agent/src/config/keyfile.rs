@@ -74,13 +74,23 @@ pub enum KeyFileError {
 ///
 /// If the file cannot be read or made, or others than its owner have access to it.
 pub fn load_or_create(path: &Path) -> Result<FingerprintKey, KeyFileError> {
-    if let Some(key) = load(path)? {
+    bytes(path).map(FingerprintKey::new)
+}
+
+/// The bytes of the key in the file at `path`, for another use; new ones are made if there is no
+/// such file.
+///
+/// # Errors
+///
+/// If the file cannot be read or made, or others than its owner have access to it.
+pub fn bytes(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
+    if let Some(key) = read(path)? {
         return Ok(key);
     }
     create(path)?;
     // Read back, since another agent may have been first.
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    load(path)?.ok_or_else(gone).map_err(failed("read back", path))
+    read(path)?.ok_or_else(gone).map_err(failed("read back", path))
 }
 
 /// A key that dies with the process, for fingerprints that need not outlive it.
@@ -98,6 +108,10 @@ pub fn ephemeral() -> Result<FingerprintKey, KeyFileError> {
 ///
 /// If the file cannot be read, or others than its owner have access to it.
 pub fn load(path: &Path) -> Result<Option<FingerprintKey>, KeyFileError> {
+    Ok(read(path)?.map(FingerprintKey::new))
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_BYTES]>>, KeyFileError> {
     // Without O_NONBLOCK, a FIFO in the file's place would stop the agent from starting.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -108,7 +122,7 @@ pub fn load(path: &Path) -> Result<Option<FingerprintKey>, KeyFileError> {
     check(&file, path)?;
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     file.read_exact(bytes.as_mut_slice()).map_err(failed("read", path))?;
-    Ok(Some(FingerprintKey::new(bytes)))
+    Ok(Some(bytes))
 }
 
 /// Looks at the open file, not at the path, which may name another by now.

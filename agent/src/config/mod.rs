@@ -4,6 +4,7 @@
 
 pub mod compiled;
 pub mod error;
+pub mod export;
 pub mod keyfile;
 pub mod policyfile;
 pub mod raw;

@@ -5,7 +5,11 @@ use std::{fs::File, io::Read as _, path::PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::protocol::Sight};
+use crate::{
+    config::{error::ConfigError, export},
+    observation::SubjectMode,
+    sandbox::protocol::Sight,
+};
 
 /// Longest configuration that is read, in bytes.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -22,6 +26,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// What calls are judged by.
     pub policy: Policy,
+    /// Where events go.
+    pub export: export::Raw,
 }
 
 /// `capture:`

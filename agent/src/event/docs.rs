@@ -157,4 +157,7 @@ judged, and always if its route's data is confidential or of a stricter class. `
 Events of the types `policy.…` tell of the agent: they have the groups `event`, `host`, `agent` and
 `policy`, and no others. All others have every group but `policy`.
 
+Events that go to sinks have a group `integrity` behind these, and events of types `agent.…`, by
+which the agent tells of itself, stand between them: [integrity.md](integrity.md).
+
 This page is made from `agent/src/event/model.rs`; a test tells when it is not current.";

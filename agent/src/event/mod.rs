@@ -5,11 +5,13 @@
 //! the same uids.
 
 pub mod access;
+pub mod control;
 pub mod docs;
 mod group;
 pub mod handshake;
 pub mod human;
 pub mod json;
+pub mod mapping;
 pub mod model;
 pub mod notice;
 pub mod shared;

@@ -3,10 +3,13 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use serde_json::Value;
+
 use crate::{
     event::{
         human::{Colour, Summary, is_shown, line, notice_line},
         json,
+        mapping::Format,
         model::Event,
         notice::Notice,
     },
@@ -33,7 +36,7 @@ pub struct BadLines {
 ///
 /// If `input` cannot be read or `output` not be written.
 pub fn show(
-    input: &mut impl BufRead,
+    input: &mut dyn BufRead,
     output: &mut impl Write,
     colour: Colour,
 ) -> io::Result<BadLines> {
@@ -46,6 +49,7 @@ pub fn show(
         number = number.saturating_add(1);
         match parse(&buffer) {
             _ if buffer.trim_ascii().is_empty() => {}
+            None if is_of_agent(&buffer) => {}
             // What it tells stands in the line of its call.
             Some(Line::Exchange(event)) if !is_shown(&event) => {}
             Some(Line::Exchange(event)) => {
@@ -60,11 +64,37 @@ pub fn show(
     Ok(bad)
 }
 
+/// Reads events from `input` and writes each in another format, a line each. Lines that have no form
+/// in it are left out.
+///
+/// # Errors
+///
+/// If `input` cannot be read or `output` not be written.
+pub fn convert(
+    input: &mut dyn BufRead,
+    output: &mut impl Write,
+    format: Format,
+) -> io::Result<BadLines> {
+    let (mut bad, mut number) = (BadLines::default(), 0_u64);
+    let (mut buffer, mut line) = (Vec::new(), Vec::new());
+    while read_line(input, &mut buffer)? {
+        number = number.saturating_add(1);
+        line.clear();
+        if format.append(buffer.trim_ascii(), &mut line) {
+            line.push(b'\n');
+            output.write_all(&line)?;
+        } else if !buffer.trim_ascii().is_empty() {
+            bad.record(number);
+        }
+    }
+    Ok(bad)
+}
+
 /// Reads a line into `buffer`; of a line that is too long, as much as tells that it is. `false`
 /// at the end.
-fn read_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn read_line(mut input: &mut dyn BufRead, buffer: &mut Vec<u8>) -> io::Result<bool> {
     buffer.clear();
-    let read = input.by_ref().take(MAX_LINE).read_until(b'\n', buffer)?;
+    let read = (&mut input).take(MAX_LINE).read_until(b'\n', buffer)?;
     if u64::try_from(read) == Ok(MAX_LINE) && buffer.last() != Some(&b'\n') {
         input.skip_until(b'\n')?;
     }
@@ -81,6 +111,13 @@ fn parse(line: &[u8]) -> Option<Line> {
     let line = std::str::from_utf8(line).ok()?;
     let exchange = json::parse(line).ok().map(|event| Line::Exchange(Box::new(event)));
     exchange.or_else(|| serde_json::from_str(line).ok().map(|it| Line::Notice(Box::new(it))))
+}
+
+/// Whether a line is what the agent said of itself.
+fn is_of_agent(line: &[u8]) -> bool {
+    let json = serde_json::from_slice::<Value>(line).ok();
+    let kind = json.as_ref().and_then(|json| json.pointer("/event/type")?.as_str());
+    kind.is_some_and(|kind| kind.starts_with("agent."))
 }
 
 fn write_calls(
@@ -142,6 +179,22 @@ mod tests {
         let (output, bad) = shown(lines.join("\n").as_bytes());
         insta::assert_snapshot!("both_ends", output);
         assert_eq!(bad, BadLines::default());
+    }
+
+    #[test]
+    fn what_the_agent_says_of_itself_is_no_bad_line() {
+        let (_, bad) = shown(br#"{"event":{"type":"agent.start"}}"#);
+        assert_eq!(bad, BadLines::default());
+    }
+
+    #[test]
+    fn events_are_converted_line_by_line() {
+        let good = json::line(&event(&exchange(Role::Server, "GET", "/", &[], 200))).unwrap();
+        let mut output = Vec::new();
+        let input = format!("{good}\n{{}}\n");
+        let bad = convert(&mut input.as_bytes(), &mut output, Format::Cef).unwrap();
+        assert_eq!((bad.count, bad.first), (1, vec![2]));
+        assert!(output.starts_with(b"CEF:0|") && output.ends_with(b"\n"));
     }
 
     #[test]

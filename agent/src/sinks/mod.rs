@@ -1,3 +1,53 @@
 //! Stage 7, events to the world.
+//!
+//! In: encoded events. Out: lines, directly ([`output`]), or by way of the spool ([`export`]) to any
+//! number of sinks, each with a thread and a cursor of its own ([`delivery`]).
 
+pub mod dead;
+pub mod delivery;
+pub mod export;
+pub mod file;
 pub mod output;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io, time::Duration};
+
+/// Somebody who takes events.
+pub trait Sink: Send {
+    /// Takes records, in order, until one cannot be taken; each is an event as JSON. What it says
+    /// to have taken will not be kept for it any longer.
+    fn deliver(&mut self, records: &mut dyn Iterator<Item = &[u8]>) -> Delivery;
+}
+
+/// What became of some records.
+#[derive(Debug)]
+pub enum Delivery {
+    /// All were taken.
+    Delivered,
+    /// The first `done` were taken. The others can be, later.
+    Retry {
+        /// How many were taken.
+        done: usize,
+        /// Why no more.
+        why: io::Error,
+        /// When to try again, if the receiver said so.
+        after: Option<Duration>,
+    },
+    /// The first `done` were taken. The next never can be.
+    Reject {
+        /// How many were taken.
+        done: usize,
+        /// What is wrong with the next one.
+        why: Refusal,
+    },
+}
+
+/// Why a record can never be taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It is no event of a known form.
+    #[error("it has no form in this format")]
+    Unmappable,
+}

@@ -1,4 +1,4 @@
-//! Events as lines on standard output or into a file.
+//! Events as lines on standard output or into a file, or on to the sinks.
 //!
 //! In: events, at the workers, which number and encode them ([`Lines`]). Out: batches of lines over
 //! a bounded channel to the output thread ([`Output::run`]), which does nothing but write. A worker
@@ -19,11 +19,16 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 
-use crate::event::{
-    human::{self, Colour},
-    json,
-    model::Event,
-    notice::Notice,
+use crate::{
+    event::{
+        human::{self, Colour},
+        json,
+        model::{Event, ServerOutcome, Severity},
+        notice::Notice,
+    },
+    policy::judgement::Verdict,
+    sinks::export::Export,
+    spool::Lane,
 };
 
 /// Length at which a batch is sent, in bytes: some sixty events, so that neither the channel nor
@@ -44,15 +49,33 @@ pub enum Format {
 
 /// Where events go.
 pub struct Output {
-    to: Box<dyn Write + Send>,
+    to: To,
     format: Format,
+}
+
+enum To {
+    Lines(Box<dyn Write + Send>),
+    Sinks(Box<Export>),
 }
 
 /// Encoded events.
 #[derive(Debug, Default)]
 pub struct Batch {
     lines: Vec<u8>,
-    events: u64,
+    /// For each event: where its line ends, and what becomes of it when there is no room.
+    ends: Vec<(usize, Lane)>,
+}
+
+impl Batch {
+    /// Its lines, without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, Lane)> {
+        let mut start = 0;
+        self.ends.iter().map(move |(end, lane)| {
+            let line = self.lines.get(start..end.saturating_sub(1)).unwrap_or_default();
+            start = *end;
+            (std::str::from_utf8(line).unwrap_or_default(), *lane)
+        })
+    }
 }
 
 /// A worker's way to the output.
@@ -73,7 +96,7 @@ impl Output {
         let terminal = stdout.is_terminal();
         let format =
             format.unwrap_or(if terminal { Format::Human(Colour::On) } else { Format::Json });
-        Self { to: Box::new(stdout), format }
+        Self { to: To::Lines(Box::new(stdout)), format }
     }
 
     /// Appends to a file, which is made readable by its owner only; JSON if not told otherwise.
@@ -82,7 +105,13 @@ impl Output {
     /// The file cannot be opened.
     pub fn file(path: &Path, format: Option<Format>) -> io::Result<Self> {
         let file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { to: Box::new(file), format: format.unwrap_or(Format::Json) })
+        Ok(Self { to: To::Lines(Box::new(file)), format: format.unwrap_or(Format::Json) })
+    }
+
+    /// By way of the spool to all sinks.
+    #[must_use]
+    pub fn sinks(export: Export) -> Self {
+        Self { to: To::Sinks(Box::new(export)), format: Format::Json }
     }
 
     /// The ends of the channel: what a worker writes to (a clone for each), and what
@@ -98,12 +127,16 @@ impl Output {
     ///
     /// # Errors
     /// Writing fails; the events from there on are lost, so the caller stops the agent.
-    pub fn run(mut self, batches: &Receiver<Batch>) -> io::Result<u64> {
+    pub fn run(self, batches: &Receiver<Batch>) -> io::Result<u64> {
+        let mut to = match self.to {
+            To::Lines(to) => to,
+            To::Sinks(export) => return Ok(export.run(batches)),
+        };
         let mut written = 0;
-        for Batch { lines, events } in batches {
-            self.to.write_all(&lines)?;
-            self.to.flush()?;
-            written += events;
+        for Batch { lines, ends } in batches {
+            to.write_all(&lines)?;
+            to.flush()?;
+            written += ends.len() as u64;
         }
         Ok(written)
     }
@@ -124,8 +157,10 @@ impl Lines {
         match self.format {
             // What an `access` says already is not said twice to people.
             Format::Human(_) if !human::is_shown(&event) => {}
-            Format::Human(colour) => self.append_text(&human::line(&event, None, colour)),
-            Format::Json => self.append_json(&event),
+            Format::Human(colour) => {
+                self.append_text(&human::line(&event, None, colour), lane(&event));
+            }
+            Format::Json => self.append_json(&event, lane(&event)),
         }
     }
 
@@ -133,8 +168,10 @@ impl Lines {
     pub fn push_notice(&mut self, mut notice: Notice) {
         notice.event.seq = self.number();
         match self.format {
-            Format::Human(colour) => self.append_text(&human::notice_line(&notice, colour)),
-            Format::Json => self.append_json(&notice),
+            Format::Human(colour) => {
+                self.append_text(&human::notice_line(&notice, colour), Lane::Kept);
+            }
+            Format::Json => self.append_json(&notice, Lane::Kept),
         }
     }
 
@@ -142,22 +179,22 @@ impl Lines {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn append_json(&mut self, event: &impl Serialize) {
+    fn append_json(&mut self, event: &impl Serialize, lane: Lane) {
         match json::append(event, &mut self.batch.lines) {
-            Ok(()) => self.end_line(),
+            Ok(()) => self.end_line(lane),
             Err(error) => tracing::error!(%error, "event not encoded"),
         }
     }
 
-    fn append_text(&mut self, line: &str) {
+    fn append_text(&mut self, line: &str, lane: Lane) {
         self.batch.lines.extend_from_slice(line.as_bytes());
-        self.end_line();
+        self.end_line(lane);
     }
 
-    fn end_line(&mut self) {
+    fn end_line(&mut self, lane: Lane) {
         let lines = &mut self.batch.lines;
         lines.push(b'\n');
-        self.batch.events += 1;
+        self.batch.ends.push((lines.len(), lane));
         if lines.len() >= BATCH {
             self.flush();
         }
@@ -165,11 +202,20 @@ impl Lines {
 
     /// Sends what is there.
     pub fn flush(&mut self) {
-        if self.batch.events > 0 {
+        if !self.batch.ends.is_empty() {
             // The output ended, which it does before its time only when it cannot write: the run
             // is ending, too.
             let _ = self.to.send(mem::take(&mut self.batch));
             self.batch.lines.reserve(BATCH + BATCH / 4);
         }
     }
+}
+
+/// What becomes of an event when there is no room: what deserves attention, and what a server or
+/// the policy denied, goes last.
+fn lane(event: &Event) -> Lane {
+    let authz = &event.authz;
+    let is_denied =
+        authz.server_outcome == ServerOutcome::Denied || authz.verdict == Some(Verdict::Deny);
+    if is_denied || event.event.severity >= Severity::Medium { Lane::Kept } else { Lane::Bulk }
 }

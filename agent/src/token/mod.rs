@@ -17,6 +17,7 @@ pub mod examination;
 pub mod extract;
 pub mod fingerprint;
 pub mod grant;
+pub mod guard;
 pub mod inspect;
 pub mod issuer;
 pub mod jwk;

@@ -1,0 +1,65 @@
+//! Events in the forms that receivers have. In: an event as native JSON. Out: the same in another
+//! schema, by one table ([`table`]): a new field is one row of it. Pure.
+//!
+//! The formats of objects keep every field; those of pairs are bounded and keep what matters.
+
+mod ecs;
+mod fields;
+mod ocsf;
+mod otlp;
+mod pairs;
+pub mod table;
+
+#[cfg(test)]
+mod tests;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::fields::Fields;
+
+/// How events are written for a receiver.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// As they are: `docs/events.md`.
+    #[default]
+    Json,
+    /// OCSF 1.8.0.
+    Ocsf,
+    /// Elastic Common Schema 9.
+    Ecs,
+    /// OpenTelemetry log records in OTLP/JSON.
+    Otlp,
+    /// RFC 5424 with structured data.
+    Syslog,
+    /// ArcSight Common Event Format.
+    Cef,
+    /// QRadar Log Event Extended Format 2.0.
+    Leef,
+}
+
+impl Format {
+    /// Appends `event`, without line end, to `out`; `false` if it has no form in this format.
+    pub fn append(self, event: &[u8], out: &mut Vec<u8>) -> bool {
+        if self == Self::Json {
+            out.extend_from_slice(event);
+            return true;
+        }
+        let Ok(json) = serde_json::from_slice::<Value>(event) else { return false };
+        let Some(fields) = Fields::of(&json) else { return false };
+        let text = match self {
+            Self::Json => return false,
+            Self::Ocsf => ocsf::map(&fields).to_string(),
+            Self::Ecs => ecs::map(&fields).to_string(),
+            Self::Otlp => otlp::map(&fields).to_string(),
+            Self::Syslog => pairs::syslog(&fields),
+            Self::Cef => pairs::cef(&fields),
+            Self::Leef => pairs::leef(&fields),
+        };
+        out.extend_from_slice(text.as_bytes());
+        true
+    }
+}

@@ -1,0 +1,253 @@
+//! Events on their way to any number of sinks. In: encoded events, on the output thread. Out: the
+//! same in a chain and in the spool, with what the agent has to say of itself between them; and a
+//! thread for each sink that takes them from there.
+//!
+//! What the disk refuses is counted and told, and stops nothing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::{
+    clock::Timestamp,
+    event::{
+        control::{Checkpoint, Gap, Happened},
+        model::{Agent, Host},
+    },
+    integrity::{
+        canonical,
+        chain::{Chain, name_of},
+        checkpoint::Signer,
+    },
+    sinks::{
+        Sink,
+        dead::DeadLetters,
+        delivery::{DeliveryLoop, Stop},
+        output::Batch,
+    },
+    spool::{
+        self, Lane, Options, Recovered, SinkCounts, Spool,
+        filesystem::Directory,
+        reader::Reader,
+        segment::RunName,
+        writer::{Dropped, Why, Writer},
+    },
+    token::guard,
+};
+
+/// Events after which a checkpoint is due, and time, if there was any event.
+const CHECKPOINT: (u64, Duration) = (1000, Duration::from_secs(60));
+/// How long sinks may take, at the end, to deliver what is there; the rest stays in the spool.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long a sink that is told to end may take before it is left behind.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A sink, and what it is called.
+pub struct Named {
+    /// Its name in the ledger: the same after every start.
+    pub name: String,
+    /// The sink.
+    pub sink: Box<dyn Sink>,
+}
+
+/// Takes events to sinks.
+pub struct Export {
+    writer: Writer<Directory>,
+    spool: Arc<Spool<Directory>>,
+    period: Duration,
+    chain: Chain,
+    signer: Signer,
+    host: Host,
+    agent: Agent,
+    threads: Vec<JoinHandle<()>>,
+    stop: Stop,
+    since_checkpoint: u64,
+    last_checkpoint: Instant,
+    /// Reasons of events that are gone, and how many.
+    gone: BTreeMap<&'static str, u64>,
+    line: Vec<u8>,
+}
+
+impl Export {
+    /// Opens the spool and starts a thread for each sink.
+    ///
+    /// # Errors
+    /// The spool cannot be opened, or a thread not started.
+    pub fn start(
+        directory: &Path,
+        options: &Options,
+        sinks: Vec<Named>,
+        signer: Signer,
+        host: Host,
+    ) -> io::Result<(Self, Recovered)> {
+        let now = Instant::now();
+        let run: RunName = ulid::Ulid::from_parts(wall_clock().as_millis(), random()?).to_bytes();
+        let filesystem = Directory::new(directory)?;
+        let (writer, spool, recovered) = spool::open(filesystem, options, run, now)?;
+        let stop = Stop::default();
+        let mut threads = Vec::new();
+        for Named { name, sink } in sinks {
+            let Some(reader) = Reader::new(&spool, &name) else { continue };
+            let dead = DeadLetters::new(directory.join(format!("{name}.dead")));
+            let each = DeliveryLoop::new(name.clone(), reader, sink, dead, stop.clone());
+            threads.push(thread::Builder::new().name(name).spawn(move || each.run())?);
+        }
+        let mut export = Self {
+            writer,
+            spool,
+            period: options.sync.period().min(CHECKPOINT.1),
+            chain: Chain::new(name_of(&host.name, &run)),
+            signer,
+            host,
+            agent: Agent { version: env!("CARGO_PKG_VERSION").to_owned() },
+            threads,
+            stop,
+            since_checkpoint: 0,
+            last_checkpoint: now,
+            gone: BTreeMap::new(),
+            line: Vec::new(),
+        };
+        export.say(&Happened::Start {});
+        export.writer.commit(now);
+        Ok((export, recovered))
+    }
+
+    /// Takes batches until the channel is closed, then lets the sinks finish; how many events were
+    /// taken.
+    pub fn run(mut self, batches: &Receiver<Batch>) -> u64 {
+        let mut events = 0;
+        loop {
+            match batches.recv_timeout(self.period) {
+                Ok(batch) => events += self.take(&batch),
+                Err(RecvTimeoutError::Timeout) => self.writer.tick(Instant::now()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.check();
+        }
+        self.finish();
+        events
+    }
+
+    /// Puts a batch into the spool.
+    pub fn take(&mut self, batch: &Batch) -> u64 {
+        let mut events = 0;
+        for (line, lane) in batch.lines() {
+            self.append(line, lane);
+            events += 1;
+        }
+        self.writer.commit(Instant::now());
+        events
+    }
+
+    fn append(&mut self, line: &str, lane: Lane) {
+        let redacted = guard::without_tokens(line);
+        if redacted.is_some() {
+            *self.gone.entry("redacted").or_default() += 1;
+        }
+        let line = redacted.as_deref().unwrap_or(line);
+        self.line.clear();
+        let linked = self.chain.link(line, &mut self.line).is_ok() || {
+            self.line.clear();
+            let plain = canonical::with_plain_numbers(line);
+            plain.is_some_and(|line| self.chain.link(&line, &mut self.line).is_ok())
+        };
+        if linked {
+            self.writer.append(lane, &self.line);
+            self.since_checkpoint += 1;
+        } else {
+            *self.gone.entry("unlinked").or_default() += 1;
+        }
+    }
+
+    /// Says something of the agent itself.
+    fn say(&mut self, happened: &Happened) {
+        let seq = self.chain.tree().size();
+        let json = happened.to_json(&self.host, &self.agent, self.chain.name(), seq, wall_clock());
+        match json {
+            Ok(json) => self.append(&json, Lane::Kept),
+            Err(error) => tracing::error!(%error, "event not encoded"),
+        }
+    }
+
+    /// Says what is due: what is gone, and how far the chain has come.
+    fn check(&mut self) {
+        let gaps = self.writer.take_dropped();
+        let (events, time) = CHECKPOINT;
+        let due = self.since_checkpoint >= events
+            || self.since_checkpoint > 0 && self.last_checkpoint.elapsed() >= time;
+        if gaps.is_empty() && !due {
+            return;
+        }
+        gaps.into_iter().for_each(|gap| self.tell(gap));
+        if due {
+            self.checkpoint();
+        }
+        self.writer.commit(Instant::now());
+    }
+
+    fn tell(&mut self, Dropped { run, from, to, count, why, lane: _ }: Dropped) {
+        let reason = match why {
+            Why::Bound => "bound",
+            Why::Disk => "disk",
+        };
+        *self.gone.entry(reason).or_default() += count;
+        let chain = name_of(&self.host.name, &run);
+        self.say(&Happened::Gap { gap: Gap { chain, from, to, count, reason } });
+    }
+
+    fn checkpoint(&mut self) {
+        let gone = self.gone.iter().map(|(reason, count)| (*reason, count.to_string()));
+        let gone: Vec<_> = gone.collect();
+        let time = wall_clock().to_rfc3339();
+        let mut remarks = vec![("time", time.as_str())];
+        remarks.extend(gone.iter().map(|(reason, count)| (*reason, count.as_str())));
+        let note = self.signer.sign(&self.chain, &remarks);
+        self.say(&Happened::Checkpoint { checkpoint: Checkpoint { note } });
+        (self.since_checkpoint, self.last_checkpoint) = (0, Instant::now());
+    }
+
+    /// Ends the chain, lets the sinks deliver what they can, and writes down where they are.
+    pub fn finish(mut self) -> Vec<SinkCounts> {
+        for gap in self.writer.take_dropped() {
+            self.tell(gap);
+        }
+        self.say(&Happened::Stop {});
+        self.checkpoint();
+        self.writer.close(Instant::now());
+        self.wait(DRAIN);
+        self.stop.now();
+        self.wait(FAREWELL);
+        let counts = self.spool.counts();
+        for SinkCounts { name, delivered, dead, lost, pending } in &counts {
+            tracing::info!(sink = name, delivered, dead, lost, pending, "stopped");
+        }
+        self.writer.finish();
+        counts
+    }
+
+    /// Waits for the sinks, but no longer than that.
+    fn wait(&self, longest: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < longest && !self.threads.iter().all(JoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(u128::from_be_bytes(bytes))
+}

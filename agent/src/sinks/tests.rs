@@ -1,0 +1,191 @@
+//! From events to files, by way of the spool, and what `verify` says of them.
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use crate::{
+    event::{
+        mapping::Format,
+        model::Event,
+        sample::{event, exchange},
+    },
+    http::message::Role,
+    integrity::{
+        checkpoint::Signer,
+        verify::{Report, Verifier},
+    },
+    sinks::{
+        Delivery, Sink,
+        export::{Export, Named},
+        file::{FileSink, Options as FileOptions},
+        output::Output,
+    },
+    spool::{MIN_BYTES, Options},
+};
+
+const SEED: [u8; 32] = [4; 32];
+
+fn file_sink(path: &Path, format: Format) -> Box<dyn Sink> {
+    let long = Duration::from_secs(1000);
+    Box::new(FileSink::new(FileOptions {
+        path: path.to_owned(),
+        format,
+        rotate_bytes: 1 << 30,
+        rotate_after: long,
+        compress: false,
+        keep_bytes: 1 << 30,
+        keep_for: long,
+    }))
+}
+
+/// A receiver that is never there.
+struct Gone;
+
+impl Sink for Gone {
+    fn deliver(&mut self, _records: &mut dyn Iterator<Item = &[u8]>) -> Delivery {
+        let why = std::io::ErrorKind::ConnectionRefused.into();
+        Delivery::Retry { done: 0, why, after: None }
+    }
+}
+
+fn start(directory: &Path, max_bytes: u64, sinks: Vec<Named>) -> Export {
+    let names = sinks.iter().map(|sink| sink.name.clone()).collect();
+    let options = Options::new(max_bytes, names);
+    let signer = Signer::new("h7", &SEED).unwrap();
+    let host = (*sample().host).clone();
+    Export::start(directory, &options, sinks, signer, host).unwrap().0
+}
+
+fn sample() -> Event {
+    event(&exchange(Role::Server, "GET", "/v1/orders", &[("host", "a")], 200))
+}
+
+fn named(name: &str, sink: Box<dyn Sink>) -> Named {
+    Named { name: name.to_owned(), sink }
+}
+
+/// Sends so many events through the output thread.
+fn send(export: Export, count: usize) {
+    let output = Output::sinks(export);
+    let (mut lines, batches) = output.channel();
+    let running = thread::spawn(move || output.run(&batches));
+    (0..count).for_each(|_| lines.push(sample()));
+    lines.flush();
+    drop(lines);
+    assert_eq!(running.join().unwrap().unwrap(), count as u64);
+}
+
+fn verify(path: &Path) -> Report {
+    let mut verifier = Verifier::new(vec![Signer::new("h7", &SEED).unwrap().verifying_key()]);
+    fs::read_to_string(path).unwrap().lines().for_each(|line| verifier.line(line.as_bytes()));
+    verifier.conclude()
+}
+
+#[test]
+fn every_sink_gets_the_whole_chain_in_its_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (native, ocsf) = (at("native"), at("ocsf"));
+    for _ in 0..2 {
+        let sinks = vec![
+            named("native", file_sink(&native, Format::Json)),
+            named("ocsf", file_sink(&ocsf, Format::Ocsf)),
+        ];
+        send(start(&at("spool"), 64 * MIN_BYTES, sinks), 2500);
+    }
+    for (path, mapped) in [(native, false), (ocsf, true)] {
+        let report = verify(&path);
+        assert!(report.is_intact(), "{report}");
+        assert_eq!((report.chains.len(), report.foreign), (2, 0));
+        for chain in &report.chains {
+            // Start, stop, and a checkpoint at the end and after each thousand.
+            assert!((2503..2510).contains(&chain.events), "{chain}");
+            assert_eq!(chain.mapped > 0, mapped);
+            assert!(mapped || chain.is_closed && chain.signed_to + 1 == chain.events, "{chain}");
+        }
+    }
+}
+
+#[test]
+fn a_receiver_that_is_gone_delays_no_other_and_gets_the_rest_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let sinks =
+        vec![named("here", file_sink(&at("here"), Format::Json)), named("gone", Box::new(Gone))];
+    let export = start(&at("spool"), MIN_BYTES, sinks);
+    send(export, 100);
+    assert!(verify(&at("here")).is_intact());
+    let sinks = vec![
+        named("here", file_sink(&at("here"), Format::Json)),
+        named("gone", file_sink(&at("gone"), Format::Json)),
+    ];
+    send(start(&at("spool"), MIN_BYTES, sinks), 100);
+    for path in ["here", "gone"] {
+        let report = verify(&at(path));
+        assert!(report.is_intact(), "{report}");
+        assert_eq!(report.chains.len(), 2);
+        assert!(report.chains.iter().all(|chain| chain.duplicates == 0 && chain.is_closed));
+    }
+}
+
+#[test]
+fn what_finds_no_room_is_dropped_told_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let export = start(&at("spool"), MIN_BYTES, vec![named("late", Box::new(Gone))]);
+    send(export, 5000);
+    let sinks = vec![named("late", file_sink(&at("late"), Format::Json))];
+    send(start(&at("spool"), MIN_BYTES, sinks), 10);
+    let report = verify(&at("late"));
+    assert!(report.is_intact(), "{report}");
+    let dropped: u64 = report.chains.iter().map(|chain| chain.dropped).sum();
+    let kept: u64 = report.chains.iter().map(|chain| chain.events).sum();
+    assert!(dropped > 1000 && kept + dropped > 5010, "{report}");
+}
+
+#[test]
+fn an_expiry_beyond_all_numbers_does_not_cost_the_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let sinks = vec![named("file", file_sink(&at("file"), Format::Json))];
+    let output = Output::sinks(start(&at("spool"), MIN_BYTES, sinks));
+    let (mut lines, batches) = output.channel();
+    let running = thread::spawn(move || output.run(&batches));
+    let mut event = sample();
+    event.http.as_mut().unwrap().req_bytes = Some(u64::MAX);
+    lines.push(event);
+    lines.flush();
+    drop(lines);
+    running.join().unwrap().unwrap();
+    let report = verify(&at("file"));
+    assert!(report.is_intact(), "{report}");
+    assert!(fs::read_to_string(at("file")).unwrap().contains("\"req_bytes\":9007199254740991"));
+}
+
+#[test]
+fn a_token_in_an_event_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    let mut event = sample();
+    event.http.as_mut().unwrap().path = Some(format!("/a/{token}"));
+    let output = Output::sinks(start(
+        &at("spool"),
+        MIN_BYTES,
+        vec![named("file", file_sink(&at("file"), Format::Json))],
+    ));
+    let (mut lines, batches) = output.channel();
+    let running = thread::spawn(move || output.run(&batches));
+    lines.push(event);
+    lines.flush();
+    drop(lines);
+    running.join().unwrap().unwrap();
+    for file in [at("file")]
+        .into_iter()
+        .chain(fs::read_dir(at("spool")).unwrap().map(|entry| entry.unwrap().path()))
+    {
+        let bytes = fs::read(&file).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(token), "{}", file.display());
+    }
+    assert!(verify(&at("file")).is_intact());
+    assert!(fs::read_to_string(at("file")).unwrap().contains("redacted 1"));
+}
