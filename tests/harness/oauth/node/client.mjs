@@ -192,7 +192,8 @@ async function forged({ forge, header = {}, key = "RS256", bound, break: broken 
   const parts = token.split(".");
   if (broken === "claims") parts[1] = encode({ ...claims, sub: "root" });
   if (broken === "signature") parts[2] = "";
-  if (broken === "truncated") return token.slice(0, parts[0].length + 12);
+  if (broken === "truncated") parts[1] = parts[1].slice(0, 12);
+  if (broken === "halved") return token.slice(0, parts[0].length + 12);
   return parts.join(".");
 }
 
