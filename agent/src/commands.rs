@@ -30,6 +30,7 @@ use crate::{
         keyfile, raw,
         rulebook::Rulebook,
     },
+    coverage::Reason,
     event::{access::Origin, human::Colour, model},
     failure::{ExitCode, Failure, chain},
     http::body::Wanted,
@@ -374,7 +375,7 @@ fn start_logging(kernel_log: bool) {
 
 /// The last line: what was seen, and what was not.
 fn print_summary(summary: &Summary, counters: &[u64]) {
-    let Summary { events, flows, malformed, wire } = summary;
+    let Summary { events, flows, malformed, wire, uncovered } = summary;
     let mut line = format!(
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
@@ -396,6 +397,10 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.plain,
         flows.skipped_bytes
     );
+    for reason in Reason::ALL {
+        let count = uncovered.get(reason).copied().unwrap_or(0);
+        line.push_str(&format!(" uncovered_{reason}={count}"));
+    }
     for (counter, value) in Counter::ALL.iter().zip(counters) {
         line.push_str(&format!(" {}={value}", counter.name()));
     }

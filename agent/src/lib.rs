@@ -23,6 +23,7 @@ pub mod bpf;
 pub mod sandbox;
 // 3 bytes to connections
 pub mod capture;
+pub mod coverage;
 pub mod flow;
 pub mod tls;
 pub mod wire;

@@ -13,7 +13,7 @@ pub use self::judged::Judged;
 use self::judged::{Judge, Looked, Scene};
 use crate::{
     clock::Timestamp,
-    flow::chunk::{ClientCertificate, Connection, Handshake, Socket, Transport},
+    flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Socket, Transport},
     http::{
         anomaly::Anomalies,
         body::grpc::Messages,
@@ -105,8 +105,12 @@ pub struct Observation {
     pub observed_at: Timestamp,
     /// The process that held the observed end.
     pub process: Arc<Process>,
+    /// How it is known that it did.
+    pub attribution: Attribution,
     /// The process at the other end, where that is known.
     pub peer: Option<Arc<Process>>,
+    /// How it is known that it is; there if `peer` is.
+    pub peer_attribution: Option<Attribution>,
     /// Stable name of the connection within this boot.
     pub connection: u64,
     /// Addresses, seen from the process.
@@ -301,7 +305,9 @@ impl Observer {
             time: begun.or(answered_from).unwrap_or(observed_at),
             observed_at,
             process: Arc::clone(&connection.process),
+            attribution: connection.attribution,
             peer: connection.peer.clone(),
+            peer_attribution: connection.peer_attribution,
             connection: connection.id,
             socket: connection.socket,
             transport: connection.transport,

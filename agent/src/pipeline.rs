@@ -15,6 +15,7 @@ mod keeper;
 mod stages;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -35,6 +36,7 @@ use crate::{
         wire::{self, Wire},
     },
     config::compiled::Config,
+    coverage::Reason,
     discover::watch::{Discoverer, Method},
     flow::table,
     identity::{boot::boot_nanos, procfs::Procfs},
@@ -53,7 +55,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_secs(1);
 
 /// What a run did, for the last line that it prints.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
     /// Events written.
     pub events: u64,
@@ -63,6 +65,8 @@ pub struct Summary {
     pub malformed: u64,
     /// What the wire path did.
     pub wire: wire::Counts,
+    /// TLS connections that were not told, by reason.
+    pub uncovered: BTreeMap<Reason, u64>,
 }
 
 /// A live capture: what feeds the stages.
@@ -145,6 +149,7 @@ pub fn run_live(
     let mut summary = stages.finish()?;
     summary.malformed = live.counts.malformed;
     summary.wire = live.wire_counts();
+    summary.uncovered.clone_from(&live.coverage().uncovered);
     if let Some(recorder) = recorder {
         recorder.finish()?;
     }

@@ -179,12 +179,18 @@ pub struct Opening {
     pub handshake: bool,
     /// What it insists on, if on anything.
     pub terms: Option<Terms>,
+    /// What is said before TLS.
+    pub prelude: Prelude,
 }
+
+/// What a client and a server say before TLS: who (`client` or `server`) and what, in turn.
+pub type Prelude = &'static [(&'static str, &'static str)];
 
 impl Default for Opening {
     fn default() -> Self {
         let (blocking, handshake) = (true, true);
-        Self { blocking, partial_writes: false, send_buffer: 0, handshake, terms: None }
+        let prelude: Prelude = &[];
+        Self { blocking, partial_writes: false, send_buffer: 0, handshake, terms: None, prelude }
     }
 }
 
@@ -233,6 +239,22 @@ impl Client {
             fs::copy(&libraries.crypto, &crypto).context("copy libcrypto")?;
         }
         Self::start_on(release, &Libraries { crypto, ..libraries }, target)
+    }
+
+    /// The same with copies of both libraries in `dir`, neither of which is called so.
+    ///
+    /// # Errors
+    /// When the release or Python is missing.
+    pub fn start_hidden(release: &Release, target: &Target, dir: &Path) -> Result<Self> {
+        let ssl = dir.join("hidden.so");
+        if !ssl.exists() {
+            fs::copy(release.libraries()?.ssl, &ssl).context("copy libssl")?;
+        }
+        let crypto = dir.join("disguised.so");
+        if !crypto.exists() {
+            fs::copy(release.libraries()?.crypto, &crypto).context("copy libcrypto")?;
+        }
+        Self::start_on(release, &Libraries { crypto, ssl, ..release.libraries()? }, target)
     }
 
     fn start_on(release: &Release, libraries: &Libraries, target: &Target) -> Result<Self> {
@@ -296,13 +318,15 @@ impl Client {
         self.tell(&json!({"do": what, "session": session})).map(drop)
     }
 
-    /// Answers connections on the port that it returns, each request with 200.
+    /// Answers connections on the port that it returns, each request with 200, once the client has
+    /// said its part of the prelude.
     ///
     /// # Errors
     /// When it cannot use the certificate.
-    pub fn serve(&mut self, certificates: &Certificates) -> Result<u16> {
+    pub fn serve(&mut self, certificates: &Certificates, prelude: Prelude) -> Result<u16> {
         let reply = self.tell(&json!({
             "do": "serve", "certificate": certificates.server, "key": certificates.server_key,
+            "prelude": prelude,
         }))?;
         number(&reply, "port")
     }
@@ -321,7 +345,7 @@ impl Client {
     /// # Errors
     /// When it does not connect.
     pub fn open(&mut self, session: &str, opening: Opening) -> Result<u64> {
-        let Opening { blocking, partial_writes, send_buffer, handshake, terms } = opening;
+        let Opening { blocking, partial_writes, send_buffer, handshake, terms, prelude } = opening;
         let terms = terms.map(|Terms { version, suite, encrypt_then_mac, resume }| {
             json!({
                 "version": version, "suite": suite,
@@ -331,7 +355,7 @@ impl Client {
         let reply = self.tell(&json!({
             "do": "open", "session": session, "blocking": blocking,
             "partial_writes": partial_writes, "send_buffer": send_buffer, "handshake": handshake,
-            "terms": terms,
+            "terms": terms, "prelude": prelude,
         }))?;
         number(&reply, "object")
     }

@@ -11,9 +11,11 @@ import ctypes
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import threading
+import time
 
 WANT_READ, WANT_WRITE, ZERO_RETURN = 2, 3, 6
 CTRL_MODE, PARTIAL_WRITES, MOVING_BUFFER = 33, 1, 2
@@ -120,11 +122,12 @@ class Session:
         if before:
             ssl.SSL_set_session(self.object, ssl.SSL_get1_session(before.object))
 
-    def dial(self):
+    def dial(self, prelude=()):
         self.socket = socket.socket()
         if self.send_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
         self.socket.connect(("127.0.0.1", port))
+        talk(self.socket, "client", prelude)
         self.socket.setblocking(self.blocking)
         ssl.SSL_set_fd(self.object, self.socket.fileno())
         ssl.SSL_set_connect_state(self.object)
@@ -207,6 +210,15 @@ class Session:
                 "local_port": self.socket.getsockname()[1], "object": self.object, **counts}
 
 
+def talk(peer, own, prelude):
+    """Says and hears what comes before TLS: (who, text) in turn."""
+    for who, text in prelude:
+        if who == own:
+            peer.sendall(text.encode())
+        elif peer.recv(len(text), socket.MSG_WAITALL) != text.encode():
+            raise OSError(f"the {who} did not say {text}")
+
+
 def fill(buffer, text):
     text = text[:len(buffer)]
     ctypes.memmove(buffer, text, len(text))
@@ -227,7 +239,7 @@ def open_session(command):
     before = sessions.get(command["session"]) if terms and terms["resume"] else None
     session = Session(command["blocking"], command["partial_writes"], command["send_buffer"],
                       terms, before)
-    sessions[command["session"]] = session.dial()
+    sessions[command["session"]] = session.dial(command["prelude"])
     if command["handshake"]:
         session.handshake()
     if terms and ssl.SSL_session_reused(session.object) != int(terms["resume"]):
@@ -248,6 +260,7 @@ def serve(command):
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer(peer):
+        talk(peer, "server", command["prelude"])
         session = ssl.SSL_new(own)
         ssl.SSL_set_fd(session, peer.fileno())
         if ssl.SSL_accept(session) != 1:
@@ -393,6 +406,44 @@ def interleaved_exchanges(command):
     return [session.report(answer) for session, answer in zip(pair, answers)]
 
 
+def pipelined_exchanges(command):
+    """Two requests in one write; the answers come one after the other."""
+    session = sessions[command["sessions"][0]]
+    session.write(b"".join(serialized(request) for request in command["requests"]))
+    reports, rest = [], b""
+    for _ in command["requests"]:
+        answer = Answer()
+        answer.received = rest
+        while not answer.whole():
+            session.read(answer)
+        head, _, body = answer.received.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        rest = body[length:]
+        answer.received = answer.received[:len(answer.received) - len(rest)]
+        reports.append(session.report(answer))
+    return reports
+
+
+def die_in_a_call(command):
+    """A child is killed within a read on a session of its own, to which nobody answers."""
+    session = Session(blocking=True, partial_writes=False, send_buffer=0)
+    child = os.fork()
+    if child == 0:
+        session.dial().handshake()
+        session.call(command["session"], ctypes.create_string_buffer(16384))
+        os._exit(1)
+    wait_channel = f"/proc/{child}/syscall"
+    deadline = time.monotonic() + PATIENCE
+    # Until it has answers to its handshake, and waits for more: read(2) is system call 0.
+    while not open(wait_channel).read().startswith("0 ") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise OSError("the read returned")
+
+
 def fail_to_write(command):
     """Writes that begin the handshake and move nothing: the server is not heard."""
     session = sessions[command["session"]]
@@ -473,6 +524,7 @@ COMMANDS = {
     "exchange_in_a_child": exchange_in_a_child,
     "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,
     "nested_exchanges": nested_exchanges,
+    "pipelined_exchanges": pipelined_exchanges, "die_in_a_call": die_in_a_call,
     "interleaved_exchanges": interleaved_exchanges, "fail_to_write": fail_to_write,
     "fail_to_read": fail_to_read, "handshake": handshake, "clear": clear, "free": free,
     "free_and_open": free_and_open,

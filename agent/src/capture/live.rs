@@ -20,8 +20,10 @@ use crate::{
         unbound::Unbound,
         wire::{self, Captured, Wire},
     },
-    clock::Timestamp,
+    clock::{NANOS_PER_SEC, Timestamp},
+    coverage::{Coverage, Path},
     discover::sockets,
+    flow::chunk::Attribution,
     identity::{
         Enricher,
         boot::{boot_nanos, boot_to_wall},
@@ -36,6 +38,13 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// Sessions of the call path whose socket is remembered.
 const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
+
+/// How often holders of connections that are not told are looked up: that reads all of `/proc`, and
+/// what ended before cannot be found.
+const LOOK_UP: u64 = 10 * NANOS_PER_SEC;
+
+/// How often the log says what is told and what is not, if that has changed.
+const REPORT: u64 = 60 * NANOS_PER_SEC;
 
 /// What became of the records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -58,6 +67,13 @@ pub struct Live<E> {
     /// Sockets of the call path's sessions; `None` for those that waited for theirs in vain.
     sockets: LruCache<SessionKey, Option<u64>>,
     unbound: Unbound,
+    /// Sockets that the call path tells of.
+    called: LruCache<u64, ()>,
+    /// What is told and what is not.
+    coverage: Coverage,
+    /// When holders of what is not told were looked up last, and when that was last logged.
+    looked: Timestamp,
+    logged: Timestamp,
     opened: Vec<CaptureEvent<Bytes>>,
     /// What became of the records so far.
     pub counts: Counts,
@@ -84,6 +100,10 @@ impl<E: Enricher> Live<E> {
             wire,
             sockets: LruCache::new(MAX_SESSIONS),
             unbound: Unbound::new(),
+            called: LruCache::new(MAX_SESSIONS),
+            coverage: Coverage::default(),
+            looked: Timestamp::default(),
+            logged: Timestamp::default(),
             opened: Vec::new(),
             counts: Counts::default(),
         };
@@ -113,7 +133,34 @@ impl<E: Enricher> Live<E> {
         while let Some(session) = self.unbound.late(at) {
             self.release(session, sink);
         }
+        if at.since(self.looked) > LOOK_UP {
+            self.looked = at;
+            self.look_up();
+        }
+        if at.since(self.logged) > REPORT {
+            self.logged = at;
+            self.coverage.log();
+        }
         sink.accept(&CaptureEvent::Tick { at });
+    }
+
+    /// Finds out whose the connections are that are not told.
+    fn look_up(&mut self) {
+        let Some(wire) = &mut self.wire else { return };
+        let mut fresh = wire.uncovered();
+        if fresh.is_empty() {
+            return;
+        }
+        fresh.leave_out(|cookie| self.called.contains(&cookie));
+        for (pid, socket) in sockets::holders(&fresh.strangers()) {
+            fresh.hold(pid, &socket);
+        }
+        self.coverage.take(fresh);
+        for pid in self.coverage.nameless().collect::<Vec<_>>() {
+            if let Some(process) = self.enricher.process(pid) {
+                self.coverage.name(&process);
+            }
+        }
     }
 
     /// Tells the sink what still waits to be told.
@@ -121,6 +168,14 @@ impl<E: Enricher> Live<E> {
         while let Some(session) = self.unbound.late(Timestamp(u64::MAX)) {
             self.release(session, sink);
         }
+        self.look_up();
+        self.coverage.log();
+    }
+
+    /// What of the host's connections is told, and why the rest is not.
+    #[must_use]
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// What the kernel half is to be told about sockets since the last call.
@@ -163,10 +218,13 @@ impl<E: Enricher> Live<E> {
                 if self.is_told_by_wire(session) {
                     return None;
                 }
+                self.called.put(socket.cookie, ());
+                self.coverage.cover(Path::Calls, [session.pid]);
                 self.know(session.pid, comm);
                 self.name(session.pid, sink);
-                let at = self.wall(boot_ns);
-                sink.accept(&CaptureEvent::Socket { at, session, socket, peer: None });
+                let attribution = Attribution::TlsCall;
+                let (at, peer) = (self.wall(boot_ns), None);
+                sink.accept(&CaptureEvent::Socket { at, session, socket, attribution, peer });
                 held.iter().for_each(|event| sink.accept(&event.borrow()));
             }
             Record::Close { boot_ns, session, direction } => {
@@ -180,6 +238,7 @@ impl<E: Enricher> Live<E> {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let named = Known::Named { comm: text(comm), path: text(path) };
                 self.processes.put(pid, named);
+                self.coverage.forget(pid);
                 return Some(pid);
             }
             Record::Exit { boot_ns, pid } => {
@@ -279,11 +338,16 @@ impl<E: Enricher> Live<E> {
     /// Hands on what the wire path opened.
     fn tell_opened(&mut self, sink: &mut impl EventSink) {
         let mut opened = std::mem::take(&mut self.opened);
-        for event in opened.drain(..) {
+        let mut events = opened.drain(..).peekable();
+        while let Some(event) = events.next() {
             if let CaptureEvent::Socket { session, peer, .. } = event {
+                let plain = matches!(events.peek(), Some(CaptureEvent::Plain { .. }));
+                let path = if plain { Path::Plain } else { Path::Wire };
+                let other = peer.map(|peer| peer.pid).filter(|pid| *pid != session.pid);
+                self.coverage.cover(path, std::iter::once(session.pid).chain(other));
                 self.name(session.pid, sink);
                 if let Some(peer) = peer {
-                    self.name(peer, sink);
+                    self.name(peer.pid, sink);
                 }
             }
             sink.accept(&event.borrow());
@@ -291,6 +355,7 @@ impl<E: Enricher> Live<E> {
                 wire.skip(skip);
             }
         }
+        drop(events);
         self.opened = opened;
     }
 

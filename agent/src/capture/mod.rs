@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Direction, Handshake, Socket},
+    flow::chunk::{Attribution, Direction, Handshake, Socket},
     identity::process::Process,
 };
 
@@ -30,6 +30,15 @@ pub struct SessionKey {
     pub object: u64,
     /// Tells this session from an earlier one at the same address.
     pub generation: u64,
+}
+
+/// A process that holds an end of a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// How it is known that it does.
+    pub attribution: Attribution,
 }
 
 /// Something that was captured. `B` is how its bytes are held: borrowed from the ring, or owned.
@@ -60,8 +69,10 @@ pub enum CaptureEvent<B> {
         session: SessionKey,
         /// Its socket.
         socket: Socket,
+        /// How it is known that the session's process holds it.
+        attribution: Attribution,
         /// The process at the other end, where that is on this host and known.
-        peer: Option<u32>,
+        peer: Option<Holder>,
     },
     /// A session ended, or one direction of it.
     Close {
@@ -142,8 +153,8 @@ impl<B> CaptureEvent<B> {
             Self::Skipped { at, session, direction, offset, bytes } => {
                 CaptureEvent::Skipped { at, session, direction, offset, bytes }
             }
-            Self::Socket { at, session, socket, peer } => {
-                CaptureEvent::Socket { at, session, socket, peer }
+            Self::Socket { at, session, socket, attribution, peer } => {
+                CaptureEvent::Socket { at, session, socket, attribution, peer }
             }
             Self::Close { at, session, direction } => {
                 CaptureEvent::Close { at, session, direction }

@@ -2,7 +2,7 @@
 //!
 //! # Format
 //!
-//! 1. Eight bytes: `SWREC` and three bytes of version, `00 00 01`.
+//! 1. Eight bytes: `SWREC` and three bytes of version, `00 00 02`.
 //! 2. Frames until the end of the file: length (4 bytes, little-endian) of the content, CRC-32 of
 //!    the content (4 bytes, little-endian), content. The content is postcard's encoding: of a
 //!    [`Preamble`] in the first frame, of a [`CaptureEvent`] in all others.
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// First bytes of a recording.
-pub const MAGIC: [u8; 8] = *b"SWREC\0\0\x01";
+pub const MAGIC: [u8; 8] = *b"SWREC\0\0\x02";
 
 /// Longest content of a frame: one record of the ring and its description fit many times.
 pub const MAX_FRAME: u32 = 256 * 1024;

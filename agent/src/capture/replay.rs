@@ -142,9 +142,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        capture::{SessionKey, recorder::Recorder},
+        capture::{Holder, SessionKey, recorder::Recorder},
         clock::Timestamp,
-        flow::chunk::{ClientCertificate, Direction, Handshake, Socket},
+        flow::chunk::{Attribution, ClientCertificate, Direction, Handshake, Socket},
         identity::{host::Host, process::Process},
     };
 
@@ -183,7 +183,8 @@ mod tests {
                 at,
                 session,
                 socket: Socket { cookie, local, remote, netns },
-                peer: None,
+                attribution: Attribution::KeyOnly,
+                peer: Some(Holder { pid: netns, attribution: Attribution::SocketCall }),
             });
         let skipped = (at.clone(), session.clone(), direction.clone(), any::<(u64, u64)>())
             .prop_map(|(at, session, direction, (offset, bytes))| CaptureEvent::Skipped {

@@ -43,6 +43,7 @@ use crate::{
         },
     },
     clock::{NANOS_PER_SEC, Timestamp},
+    coverage::{Fresh, Reason},
     flow::chunk::{Payload, Socket},
     tls::{
         output::{Output, State},
@@ -105,6 +106,7 @@ pub struct Wire {
     /// Sockets of connections that are open: what the call path tells of them is told twice.
     open_sockets: HashMap<u64, FlowId>,
     decisions: Vec<(u64, Capture)>,
+    uncovered: Fresh,
     /// What was done so far.
     pub counts: Counts,
 }
@@ -133,6 +135,7 @@ impl Wire {
             acks: HashMap::new(),
             open_sockets: HashMap::new(),
             decisions: Vec::new(),
+            uncovered: Fresh::default(),
             counts: Counts::default(),
         }
     }
@@ -232,8 +235,16 @@ impl Wire {
         self.pool.expire(now);
         while let Some(id) = self.waiting.stale(now) {
             self.counts.uncovered += 1;
-            self.give_up(id, now, out);
+            // Who joined late has seen no hello: no secret can be found for it.
+            let greeted = self.flows.get(&id).is_some_and(|flow| flow.tls.client().is_some());
+            let reason = if greeted { Reason::NoSecret } else { Reason::NoHandshake };
+            self.give_up(id, reason, now, out);
         }
+    }
+
+    /// Connections that were given up since the last call.
+    pub fn uncovered(&mut self) -> Fresh {
+        std::mem::take(&mut self.uncovered)
     }
 
     /// Leaves unopened what need not be told.
@@ -414,7 +425,7 @@ impl Wire {
             State::Failed(reason) => {
                 tracing::debug!(flow = id.0, %reason, "not opened");
                 self.counts.failed += 1;
-                self.give_up(id, last, out);
+                self.give_up(id, reason.into(), last, out);
             }
             State::Handshake | State::Open
                 if self.flows.get(&id).is_some_and(|flow| flow.live == 0) =>
@@ -433,12 +444,19 @@ impl Wire {
         {
             self.counts.uncovered += 1;
             self.counts.crowded_out += 1;
-            self.give_up(id, now, out);
+            self.give_up(id, Reason::CrowdedOut, now, out);
         }
     }
 
-    fn give_up(&mut self, id: FlowId, at: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
+    fn give_up(
+        &mut self,
+        id: FlowId,
+        reason: Reason,
+        at: Timestamp,
+        out: &mut Vec<CaptureEvent<Bytes>>,
+    ) {
         if let Some(flow) = self.flows.get(&id) {
+            self.uncovered.push(reason, || flow.uncovered(reason, at, &mut self.owners));
             self.decisions.extend(flow.cookies.iter().map(|&cookie| (cookie, Capture::Ignored)));
         }
         self.forget(id, at, out);

@@ -244,6 +244,8 @@ fn observed(seen: &Observation, cuts: &Cuts) -> Observed {
         exchange: seen.index,
         complete: is_complete(seen),
         transport: Some(seen.transport),
+        attribution: Some(seen.attribution),
+        peer_attribution: seen.peer_attribution,
         library: None,
         proto: version(seen).map(|version| alpn(version).to_owned()),
         notes: notes.chain(unsure).chain(cuts).collect(),

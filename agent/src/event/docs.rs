@@ -14,7 +14,7 @@ use crate::{
         notice::PolicyChange,
         verdict::{Required, Route},
     },
-    flow::chunk::Transport,
+    flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role, operation::Protocol},
     policy::{judgement::Verdict, outcome::Finding, raw::Sensitivity},
     token::{
@@ -57,6 +57,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.outcome", Outcome::MEANINGS),
     ("observation.role", Role::MEANINGS),
     ("observation.transport", Transport::MEANINGS),
+    ("observation.attribution", Attribution::MEANINGS),
     ("authz.server_outcome", ServerOutcome::MEANINGS),
     ("authz.verdict", Verdict::MEANINGS),
     ("authz.assessment", Finding::MEANINGS),

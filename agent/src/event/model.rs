@@ -14,7 +14,7 @@ use crate::{
         shared::Shared,
         verdict::{Required, Route},
     },
-    flow::chunk::Transport,
+    flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role, operation::Protocol},
     names::named_enum,
     policy::{judgement::Verdict, outcome::Finding},
@@ -267,6 +267,10 @@ group! {
         optional {
             /// What carried the connection's bytes.
             transport: Transport ["one of", ""],
+            /// How it is known that `process` held its end.
+            attribution: Attribution ["one of", ""],
+            /// How it is known that `peer` held the other.
+            peer_attribution: Attribution ["as `observation.attribution`", ""],
             /// TLS library that the process uses.
             library: String ["name", ""],
             /// Application protocol.

@@ -12,7 +12,7 @@ use crate::{
         access::{Author, Origin},
         model::{Event, Host},
     },
-    flow::chunk::{Connection, Socket, Transport},
+    flow::chunk::{Attribution, Connection, Socket},
     http::{
         body::Content,
         message::{Exchange, Fields, Request, Response, Role, Version},
@@ -79,8 +79,9 @@ pub(crate) fn connection(role: Role) -> Connection {
     };
     let socket = Socket { cookie: 1, local, remote, netns: 0 };
     let process = Arc::new(process);
-    let transport = Transport::Tls;
-    Connection { id: 0xc0de, process, socket: Some(socket), peer: None, transport, handshake: None }
+    let attribution = Attribution::SocketCall;
+    let known = Connection::new(0xc0de, process);
+    Connection { socket: Some(socket), attribution, ..known }
 }
 
 pub(crate) fn observe(

@@ -23,7 +23,7 @@ use crate::{
         shared::Shared,
         verdict::{Required, Route},
     },
-    flow::chunk::{ClientCertificate, Connection, Handshake, Transport},
+    flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Transport},
     http::{
         anomaly::Anomaly,
         body::{Content, Sample, grpc::Messages, sample::Purpose},
@@ -355,6 +355,7 @@ fn full() -> Event {
     let mut event = event_of(&rfc9068(), &over(handshake()));
     event.credentials_seen = Some(2);
     event.observation.library = Some("openssl".to_owned());
+    event.observation.peer_attribution = Some(Attribution::KeyOnly);
     event.observation.notes = vec!["upgraded".to_owned()];
     let http = event.http.as_mut().unwrap();
     http.anomaly = vec![Anomaly::ClTe];

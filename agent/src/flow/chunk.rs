@@ -64,6 +64,19 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// How it is known whose an end of a connection is.
+    pub enum Attribution {
+        /// The process made the TLS calls whose bytes are told.
+        TlsCall = "tls_call",
+        /// The process was seen using the socket, or found to hold it.
+        SocketCall = "socket_call",
+        /// The process derived the key that opens the connection. So can whoever was given that
+        /// key by an end: it may be a confidant of the end rather than the end.
+        KeyOnly = "key_only",
+    }
+}
+
 /// Everything known about the connection that chunks belong to; it grows while the connection
 /// lives, and is shared by the exchanges seen on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -72,10 +85,14 @@ pub struct Connection {
     pub id: u64,
     /// The process that holds the observed end.
     pub process: Arc<Process>,
+    /// How it is known that it does.
+    pub attribution: Attribution,
     /// Addresses, once a socket was found beneath the session.
     pub socket: Option<Socket>,
     /// The process at the other end, where that is on this host and known.
     pub peer: Option<Arc<Process>>,
+    /// How it is known that it is; there if `peer` is.
+    pub peer_attribution: Option<Attribution>,
     /// What carried its bytes.
     pub transport: Transport,
     /// What its TLS handshake told; `None` if it was not seen.
@@ -116,8 +133,16 @@ impl Connection {
     /// A connection called `id`, of which nothing but its process is known.
     #[must_use]
     pub const fn new(id: u64, process: Arc<Process>) -> Self {
-        let transport = Transport::Tls;
-        Self { id, process, socket: None, peer: None, transport, handshake: None }
+        Self {
+            id,
+            process,
+            attribution: Attribution::TlsCall,
+            socket: None,
+            peer: None,
+            peer_attribution: None,
+            transport: Transport::Tls,
+            handshake: None,
+        }
     }
 }
 

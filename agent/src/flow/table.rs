@@ -152,12 +152,14 @@ impl Table {
                 self.make_room(at, &session, out);
                 self.skipped(at, (session, direction), (offset, bytes), out);
             }
-            CaptureEvent::Socket { at, session, socket, peer } => {
+            CaptureEvent::Socket { at, session, socket, attribution, peer } => {
                 self.make_room(at, &session, out);
-                let peer = peer.map(|pid| self.process(pid));
-                let flow = self.flow(session, at);
-                let known = (*flow.connection).clone();
-                flow.connection = Arc::new(Connection { socket: Some(socket), peer, ..known });
+                let peer_attribution = peer.map(|holder| holder.attribution);
+                let peer = peer.map(|holder| self.process(holder.pid));
+                let connection = Arc::make_mut(&mut self.flow(session, at).connection);
+                connection.socket = Some(socket);
+                connection.attribution = attribution;
+                (connection.peer, connection.peer_attribution) = (peer, peer_attribution);
             }
             CaptureEvent::Plain { at, session } => {
                 self.make_room(at, &session, out);

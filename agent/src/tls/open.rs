@@ -65,6 +65,8 @@ pub struct Connection {
     pub(super) outbound: Half,
     /// The direction in which the client sends.
     pub(super) client: Option<Direction>,
+    /// The direction whose records were the first to be protected by a secret.
+    pub(super) first_sealed: Option<Direction>,
     pub(super) phase: Phase,
     pub(super) greeting: Greeting,
     pub(super) authentication: Authentication,
@@ -97,6 +99,7 @@ impl Connection {
             inbound: Half::default(),
             outbound: Half::default(),
             client: None,
+            first_sealed: None,
             phase: Phase::Hello,
             greeting: Greeting::default(),
             authentication: Authentication::default(),
@@ -151,6 +154,15 @@ impl Connection {
     #[must_use]
     pub const fn client(&self) -> Option<Direction> {
         self.client
+    }
+
+    /// The direction of the end that derived the first secret first: whoever seals a record has
+    /// derived its key, and the other end cannot before it has that record's flight. In TLS 1.3 and
+    /// where TLS 1.2 resumes, that is the server's; the client's where it sends early data, and in
+    /// full handshakes of TLS 1.2.
+    #[must_use]
+    pub const fn first_sealed(&self) -> Option<Direction> {
+        self.first_sealed
     }
 
     /// Ciphertext that is held, in bytes.
@@ -324,6 +336,7 @@ impl Connection {
             self.outputs.push_back(Output::Gap { direction, at, at_most: Some(skipped) });
         }
         self.half_mut(direction).at = at;
+        self.first_sealed.get_or_insert(direction);
         self.note_answer(direction, opened.content, at);
         match opened.content {
             ContentType::Handshake => self.lane(direction).feed_messages(&opened.plaintext),
@@ -380,6 +393,9 @@ impl Connection {
         at: Timestamp,
     ) -> Result<Step, Reason> {
         let stage = self.lane(direction).stage();
+        if stage.is_some() && content != ContentType::ChangeCipherSpec {
+            self.first_sealed.get_or_insert(direction);
+        }
         match (content, stage) {
             (ContentType::ChangeCipherSpec, None) => {
                 self.lane(direction).clear_record();

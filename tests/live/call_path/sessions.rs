@@ -6,12 +6,13 @@ use scopewatch_harness::openssl::{How, Opening};
 use super::lab::{Behaviour, Lab};
 
 /// Session objects that are used again.
-pub const SESSIONS: [(&str, Behaviour); 10] = [
+pub const SESSIONS: [(&str, Behaviour); 11] = [
     ("a handshake within the first write", a_handshake_within_the_first_write),
     ("an object cleared for another connection", an_object_cleared_for_another_connection),
     ("an object at the address of one freed", an_object_at_the_address_of_one_freed),
     ("an object freed by one of two owners", an_object_freed_by_one_of_two_owners),
     ("an exchange within a write on another", |lab| two(lab, "nested_exchanges")),
+    ("a process killed inside a call", a_process_killed_inside_a_call),
     ("two sessions that take turns", |lab| two(lab, "interleaved_exchanges")),
     ("a thread that writes and one that reads", a_thread_that_writes_and_one_that_reads),
     ("a child that inherits a session", a_child_that_inherits_a_session),
@@ -30,6 +31,17 @@ fn exchange_by(lab: &mut Lab, command: &str, name: &str) -> Result<u64> {
     let object = exchanged.object;
     lab.tell(request, exchanged);
     Ok(object)
+}
+
+/// What its probes remember of the call is left behind, and in nobody's way.
+fn a_process_killed_inside_a_call(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    exchange(lab, "first")?;
+    for (function, name) in [("SSL_read", "second"), ("SSL_read_ex", "third")] {
+        lab.client().make("die_in_a_call", function)?;
+        exchange(lab, name)?;
+    }
+    Ok(())
 }
 
 fn a_handshake_within_the_first_write(lab: &mut Lab) -> Result<()> {

@@ -9,7 +9,7 @@ use scopewatch_harness::{
     calls::{Bearer, Testbed},
     clients::Request,
     events::{Sought, text},
-    openssl::{Client, How, Release},
+    openssl::{Client, How, Prelude, Release},
 };
 use tempfile::TempDir;
 
@@ -31,7 +31,12 @@ pub struct Pair {
 impl Pair {
     /// Starts both ends on the release of that name, then the agent.
     pub fn start(release: &str) -> Result<Self> {
-        Self::start_by(release, |release, testbed, port| {
+        Self::start_after(release, &[])
+    }
+
+    /// The same, where both talk before TLS.
+    pub fn start_after(release: &str, prelude: Prelude) -> Result<Self> {
+        Self::start_by(release, prelude, |release, testbed, port| {
             let mut target = testbed.target().clone();
             target.port = port.unwrap_or(target.port);
             Client::start(release, &target)
@@ -40,21 +45,41 @@ impl Pair {
 
     /// The same with libraries in which no secrets are looked for.
     pub fn start_disguised(release: &str) -> Result<Self> {
-        Self::start_by(release, |release, testbed, port| {
+        Self::start_by(release, &[], |release, testbed, port| {
             let mut target = testbed.target().clone();
             target.port = port.unwrap_or(target.port);
             Client::start_disguised(release, &target, testbed.dir())
         })
     }
 
+    /// The same with libraries that are not found at all.
+    pub fn start_hidden(release: &str) -> Result<Self> {
+        Self::start_by(release, &[], |release, testbed, port| {
+            let mut target = testbed.target().clone();
+            target.port = port.unwrap_or(target.port);
+            Client::start_hidden(release, &target, testbed.dir())
+        })
+    }
+
+    /// Stops the agent, which has told nothing; the ids of client and server.
+    pub fn finish_untold(self) -> Result<(Stopped, [u32; 2])> {
+        let pids = [self.client.pid(), self.server.pid()];
+        let stopped = self.agent.terminate()?;
+        clean(&stopped)?;
+        let told = stopped.events.iter().filter(|event| is_on(event, self.port)).count();
+        ensure!(told == 0, "{told} exchanges were told");
+        Ok((stopped, pids))
+    }
+
     fn start_by(
         release: &str,
+        prelude: Prelude,
         start: impl Fn(&Release, &Testbed, Option<u16>) -> Result<Client>,
     ) -> Result<Self> {
         let testbed = Testbed::start()?;
         let release = Release::named(release).context("no such release")?;
         let mut server = start(release, &testbed, None)?;
-        let port = server.serve(testbed.certificates())?;
+        let port = server.serve(testbed.certificates(), prelude)?;
         let client = start(release, &testbed, Some(port))?;
         let dir = tempfile::tempdir()?;
         let agent = Agent::run(dir.path())?;

@@ -132,6 +132,8 @@ struct Line;
 /// Addresses for documentation (RFC 5737), at either end of the line.
 const HERE: &str = "192.0.2.1";
 const THERE: &str = "192.0.2.2";
+/// Nobody's.
+const NOWHERE: &str = "192.0.2.9";
 const NAMESPACES: [&str; 2] = ["scopewatch-here", "scopewatch-there"];
 
 impl Line {
@@ -173,11 +175,32 @@ fn ip(arguments: &[&str]) -> Result<()> {
 
 #[test]
 fn a_connection_between_two_namespaces_is_told_once() -> Result<()> {
+    check_between_namespaces((HERE, 4433), "")
+}
+
+/// The client's socket and its packets to the other namespace have other addresses than the
+/// packets that arrive there.
+#[test]
+fn a_connection_through_a_nat_is_told_once() -> Result<()> {
+    let translation = format!(
+        "add table ip t; \
+         add chain ip t output {{ type nat hook output priority -100; }}; \
+         add rule ip t output ip daddr {NOWHERE} tcp dport 443 dnat to {HERE}:4433"
+    );
+    check_between_namespaces((NOWHERE, 443), &translation)
+}
+
+/// A client in one namespace asks a server in the other at an address. `translation` is what
+/// nftables does in the client's.
+fn check_between_namespaces((address, port): (&str, u16), translation: &str) -> Result<()> {
     require_root()?;
     let dir = tempfile::tempdir()?;
     let certificates = Certificates::make(dir.path())?;
     let line = Line::lay()?;
     let [here, there] = NAMESPACES;
+    if !translation.is_empty() {
+        child::checked(Line::command(there, "nft").arg(translation), b"")?;
+    }
     let mut command = Line::command(here, "openssl");
     command.args(["s_server", "-quiet", "-www", "-accept", "4433", "-cert"]);
     command.arg(&certificates.server).arg("-key").arg(&certificates.server_key);
@@ -188,7 +211,7 @@ fn a_connection_between_two_namespaces_is_told_once() -> Result<()> {
     wait_until("s_server to answer", Duration::from_secs(5), || {
         let mut command = Line::command(there, "curl");
         command.args(["-q", "-s", "-k", "--http1.1", "--noproxy", "*", "-o", "/dev/null"]);
-        command.arg(format!("https://{HERE}:4433/status"));
+        command.arg(format!("https://{address}:{port}/status"));
         let mut curl = Reaped::start(&mut command)?;
         client = curl.pid();
         Ok(curl.wait(Duration::from_secs(5))?.success().then_some(()))

@@ -1,7 +1,9 @@
 //! Whose the ends of a connection are, and from which of them it is told.
 //!
 //! In: processes that were seen at a socket right after they derived a secret, and processes that
-//! derived what opened the connection. Out: the holders of both ends, as far as they are known.
+//! derived what opened the connection. Out: the holders of both ends, as far as they are known, and
+//! how well. An end can hand its keys to another process, which then derives what the end does; but
+//! it cannot have the other seen at a socket that it does not use.
 
 use std::{net::SocketAddr, num::NonZeroUsize};
 
@@ -9,11 +11,13 @@ use lru::LruCache;
 
 use crate::{
     capture::{
-        SessionKey,
+        Holder, SessionKey,
         wire::flow::{Ends, Flow, sender},
     },
-    flow::chunk::{Direction, Socket},
-    tls::pool::SecretPool,
+    clock::Timestamp,
+    coverage::{Reason, Uncovered},
+    flow::chunk::{Attribution, Direction, Socket},
+    tls::{self, pool::SecretPool},
     wire::{FlowId, Side, segment::FlowKey},
 };
 
@@ -27,7 +31,8 @@ pub(super) struct Observed {
     pub side: Side,
     /// What a loss of unknown length added to the offsets of each direction.
     pub lost: Ends<u64>,
-    pub peer: Option<u32>,
+    pub attribution: Attribution,
+    pub peer: Option<Holder>,
 }
 
 impl Observed {
@@ -77,6 +82,41 @@ impl Owners {
     }
 }
 
+impl Flow {
+    /// What is known of a connection that is given up.
+    pub(super) fn uncovered(
+        &self,
+        reason: Reason,
+        at: Timestamp,
+        owners: &mut Owners,
+    ) -> Uncovered {
+        let seen = owners.of(self.key);
+        let (mut ends, mut holders) = (Vec::new(), Vec::new());
+        for side in [Side::A, Side::B] {
+            if self.local.of(side) {
+                ends.push(self.socket(side));
+                holders.extend(seen.of(side));
+            }
+        }
+        Uncovered { at, reason, ends, holders, cookies: self.cookies.clone() }
+    }
+}
+
+impl From<tls::output::Reason> for Reason {
+    fn from(failure: tls::output::Reason) -> Self {
+        match failure {
+            tls::output::Reason::HelloLost => Self::NoHandshake,
+            tls::output::Reason::Version(_) => Self::Version,
+            tls::output::Reason::Suite(_) => Self::Suite,
+            tls::output::Reason::NotTls
+            | tls::output::Reason::Malformed(_)
+            | tls::output::Reason::Unexpected
+            | tls::output::Reason::Renegotiations => Self::NotTls,
+            tls::output::Reason::Desynchronised => Self::Desynchronised,
+        }
+    }
+}
+
 /// From which end a connection is told: the server's, if its process is known, else the client's.
 /// `None` if no process is known to hold either, which cannot be once a secret opened it.
 pub(super) fn observe(
@@ -85,30 +125,44 @@ pub(super) fn observe(
     pool: &SecretPool,
     owners: &mut Owners,
 ) -> Option<Observed> {
-    let mut holders = owners.of(flow.key);
-    for view in &flow.views {
-        let seen = owners.of(*view);
-        holders = Ends { a: holders.a.or(seen.a), b: holders.b.or(seen.b) };
-    }
-    let server = sender(flow.tls.client()?.reverse());
-    // The end that opened nothing because the other had shown the same before.
-    flow.tls.attribute(pool);
-    // Who derived the keys but was not seen at a socket holds the end that is left; a lone one
-    // the end on this host, and where both ends are, the server's, which derives first.
-    for origin in flow.tls.origins() {
-        if [holders.a, holders.b].contains(&Some(origin.pid)) {
-            continue;
-        }
-        for side in [server, server.other()] {
-            if flow.local.of(side) && holders.of(side).is_none() {
-                *holders.at(side) = Some(origin.pid);
-                break;
-            }
-        }
-    }
+    let client = flow.tls.client()?;
+    let holders = holders(flow, client, pool, owners);
+    let server = sender(client.reverse());
     let side = if holders.of(server).is_some() { server } else { server.other() };
-    let pid = holders.of(side)?;
+    let Holder { pid, attribution } = holders.of(side)?;
     let session = SessionKey { pid, object: id.0, generation: flow.begun.0 };
     let peer = holders.of(side.other());
-    Some(Observed { session, side, lost: Ends::default(), peer })
+    Some(Observed { session, side, attribution, lost: Ends::default(), peer })
+}
+
+/// Who holds the ends: who was seen at their sockets, and else who derived the keys.
+fn holders(
+    flow: &mut Flow,
+    client: Direction,
+    pool: &SecretPool,
+    owners: &mut Owners,
+) -> Ends<Option<Holder>> {
+    let mut seen = owners.of(flow.key);
+    for view in &flow.views {
+        let there = owners.of(*view);
+        seen = Ends { a: seen.a.or(there.a), b: seen.b.or(there.b) };
+    }
+    // The end that opened nothing because the other had shown the same before.
+    flow.tls.attribute(pool);
+    let at_socket = |pid| Holder { pid, attribution: Attribution::SocketCall };
+    let mut holders = Ends { a: seen.a.map(at_socket), b: seen.b.map(at_socket) };
+    // Who derived the keys but was not seen at a socket may hold an end of this host that is left:
+    // both ends derive the same, the one that seals the first record before the other.
+    let first = sender(flow.tls.first_sealed().unwrap_or(client.reverse()));
+    for origin in flow.tls.origins() {
+        if [seen.a, seen.b].contains(&Some(origin.pid)) {
+            continue;
+        }
+        let free = |side: &Side| flow.local.of(*side) && holders.of(*side).is_none();
+        if let Some(side) = [first, first.other()].into_iter().find(free) {
+            let attribution = Attribution::KeyOnly;
+            *holders.at(side) = Some(Holder { pid: origin.pid, attribution });
+        }
+    }
+    holders
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::{
     capture::{
-        CaptureEvent, SessionKey,
+        CaptureEvent, Holder, SessionKey,
         wire::{
             Captured,
             attribution::Owners,
@@ -23,7 +23,7 @@ use crate::{
         },
     },
     clock::{NANOS_PER_SEC, Timestamp},
-    flow::chunk::{Direction, Payload, Socket},
+    flow::chunk::{Attribution, Direction, Payload, Socket},
     wire::{
         FlowId, Side, WireChunk,
         classify::{SAMPLE_LEN, Shape, shape},
@@ -239,8 +239,10 @@ impl Plain {
         let session = SessionKey { pid, object: id.0, generation: talk.begun.0 };
         let missed = u64::from(!talk.is_from_its_start());
         talk.told = Some(Told { session, side, base: Ends::default(), missed });
-        let (at, peer) = (talk.begun, holders.of(side.other()));
-        out.push(CaptureEvent::Socket { at, session, socket: talk.socket(side), peer });
+        let attribution = Attribution::SocketCall;
+        let peer = holders.of(side.other()).map(|pid| Holder { pid, attribution });
+        let (at, socket) = (talk.begun, talk.socket(side));
+        out.push(CaptureEvent::Socket { at, session, socket, attribution, peer });
         out.push(CaptureEvent::Plain { at, session });
         if missed > 0 {
             for direction in [Direction::Inbound, Direction::Outbound] {

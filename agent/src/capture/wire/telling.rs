@@ -127,18 +127,23 @@ impl Flow {
 
     /// The addresses, as the observed end has them.
     pub(super) fn socket_event(&self, observed: Observed) -> CaptureEvent<Bytes> {
+        let Observed { session, side, attribution, peer, .. } = observed;
+        let socket = self.socket(side);
+        CaptureEvent::Socket { at: self.begun, session, socket, attribution, peer }
+    }
+
+    /// The addresses, as one end has them.
+    pub(super) fn socket(&self, side: Side) -> Socket {
         let FlowKey { netns, source: a, destination: b } = self.key;
-        let (local, remote) = match observed.side {
+        let (local, remote) = match side {
             Side::A => (a, b),
             Side::B => (b, a),
         };
-        let socket = Socket {
+        Socket {
             cookie: self.cookies.first().copied().unwrap_or(0),
             local: local.socket_addr(),
             remote: remote.socket_addr(),
             netns,
-        };
-        let (session, peer) = (observed.session, observed.peer);
-        CaptureEvent::Socket { at: self.begun, session, socket, peer }
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod attribution;
 mod bodies;
 mod bounds;
+mod crowd;
 mod handshake;
 mod loss;
 
@@ -16,7 +17,7 @@ use super::{Captured, Wire};
 use crate::{
     capture::{CaptureEvent, SessionKey},
     clock::Timestamp,
-    flow::chunk::{Direction, Handshake, Socket},
+    flow::chunk::{Attribution, Direction, Handshake, Socket},
     tls::{
         secret::Origin,
         tests::{
@@ -97,6 +98,8 @@ struct Rig {
 struct Told {
     sessions: Vec<SessionKey>,
     sockets: Vec<(Socket, Option<u32>)>,
+    /// How the observed end's holder is known, and the other's.
+    attributions: Vec<(Attribution, Option<Attribution>)>,
     handshakes: Vec<Arc<Handshake>>,
     inbound: Vec<u8>,
     outbound: Vec<u8>,
@@ -204,7 +207,10 @@ impl Rig {
                 told.sessions.push(session);
             }
             match event {
-                CaptureEvent::Socket { socket, peer, .. } => told.sockets.push((socket, peer)),
+                CaptureEvent::Socket { socket, attribution, peer, .. } => {
+                    told.sockets.push((socket, peer.map(|peer| peer.pid)));
+                    told.attributions.push((attribution, peer.map(|peer| peer.attribution)));
+                }
                 CaptureEvent::Data { direction, bytes, lost, .. } => {
                     told.lost += lost;
                     match direction {

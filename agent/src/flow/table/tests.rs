@@ -1,7 +1,7 @@
 //! What a table makes of events.
 
 use super::*;
-use crate::flow::chunk::{Handshake, Socket};
+use crate::flow::chunk::{Attribution, Handshake, Socket};
 
 const LIMITS: Limits = Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC };
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -84,7 +84,13 @@ fn an_exchange_carries_the_process_and_the_socket_that_were_told_before_it() {
         &mut table,
         [
             young(7),
-            CaptureEvent::Socket { at: at(1), session: key, socket, peer: None },
+            CaptureEvent::Socket {
+                at: at(1),
+                session: key,
+                socket,
+                attribution: Attribution::KeyOnly,
+                peer: None,
+            },
             data(1, key, Direction::Inbound, 0, REQUEST),
             data(1, key, Direction::Outbound, 0, RESPONSE),
         ],

@@ -93,6 +93,7 @@ impl Host {
             match event {
                 CaptureEvent::Plain { .. } => text.push_str("plain "),
                 CaptureEvent::Socket { session, peer, socket, .. } => {
+                    let peer = peer.map(|peer| peer.pid);
                     text.push_str(&format!("{} {peer:?}@{} ", session.pid, socket.netns));
                 }
                 CaptureEvent::Data { direction, offset, lost, bytes, .. } => {

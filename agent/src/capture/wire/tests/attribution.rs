@@ -1,7 +1,16 @@
 //! Whose the ends are.
 
-use super::{CLIENT, Line, Local, Rig, SERVER, talk};
-use crate::flow::chunk::Direction::{Inbound, Outbound};
+use super::{ANSWER, CLIENT, Line, Local, Pair, REQUEST, Rig, SERVER, suite, talk};
+use crate::{
+    flow::chunk::{
+        Attribution::{KeyOnly, SocketCall},
+        Direction::{Inbound, Outbound},
+    },
+    tls::tests::Session,
+};
+
+/// A process that was given the keys of an end.
+const CONFIDANT: u32 = 33;
 
 /// Who derived, and who was seen at which socket; the observed process, its end, and its peer.
 #[track_caller]
@@ -54,4 +63,60 @@ fn a_process_that_only_pretends_to_derive_is_no_end() {
     rig.send(&mut line, &session.flow);
     let told = rig.told();
     assert_eq!((told.sessions[0].pid, told.sockets[0].1), (SERVER, None));
+}
+
+/// A confidant of the server derives what it does, before it; who was seen at which socket; who is
+/// told to hold the server's end, and how that is known.
+#[track_caller]
+fn check_confidant(local: Local, owned: &[u32], expected: (u32, crate::flow::chunk::Attribution)) {
+    let (mut rig, mut line, session) = (Rig::new(), Line::new(1, local), talk());
+    rig.connect(&mut line);
+    rig.derive(&session, CONFIDANT);
+    rig.derive(&session, SERVER);
+    owned.iter().for_each(|pid| rig.own(&line, Inbound, *pid));
+    rig.send(&mut line, &session.flow);
+    let told = rig.told();
+    assert_eq!((told.sessions[0].pid, told.attributions[0].0), expected);
+}
+
+#[test]
+fn who_was_given_a_key_does_not_pass_for_who_uses_the_socket() {
+    check_confidant(Local::Server, &[SERVER], (SERVER, SocketCall));
+    check_confidant(Local::Both, &[SERVER], (SERVER, SocketCall));
+    // Nobody was seen at the socket: the grade says that it may not be the one.
+    check_confidant(Local::Server, &[], (CONFIDANT, KeyOnly));
+}
+
+#[test]
+fn both_ends_have_grades_of_their_own() {
+    let (mut rig, mut line, session) = (Rig::new(), Line::new(1, Local::Both), talk());
+    rig.connect(&mut line);
+    rig.own(&line, Outbound, CLIENT);
+    rig.derive(&session, SERVER);
+    rig.derive(&session, CLIENT);
+    rig.send(&mut line, &session.flow);
+    assert_eq!(rig.told().attributions, [(KeyOnly, Some(SocketCall))]);
+}
+
+/// Nobody was seen at a socket: `first` derived the keys first.
+#[track_caller]
+fn check_order(session: &Session, first: u32, then: u32) {
+    let (mut rig, mut line) = (Rig::new(), Line::new(1, Local::Both));
+    rig.connect(&mut line);
+    rig.derive(session, first);
+    rig.derive(session, then);
+    rig.send(&mut line, &session.flow);
+    let told = rig.told();
+    assert_eq!((told.sessions[0].pid, told.sockets[0].1), (SERVER, Some(CLIENT)));
+}
+
+#[test]
+fn who_derives_first_holds_the_end_that_seals_first() {
+    let turn: &[(&[u8], &[u8])] = &[(REQUEST, ANSWER)];
+    let new = Pair::new(suite(&rustls::version::TLS13), false);
+    check_order(&new.talk(b"", turn), SERVER, CLIENT);
+    let old = Pair::new(suite(&rustls::version::TLS12), false);
+    check_order(&old.talk(b"", turn), CLIENT, SERVER);
+    // Resumed, the server finishes first.
+    check_order(&old.talk(b"", turn), SERVER, CLIENT);
 }

@@ -24,6 +24,7 @@ fn a_connection_without_a_secret_is_given_up_when_patience_ends() {
     rig.tick();
     assert_eq!(rig.wire.counts.uncovered, 1);
     assert_eq!(rig.ignored(), [line.cookie + 1, line.cookie]);
+    assert_eq!(rig.wire.uncovered().strangers().len(), 2, "both ends are on this host");
     rig.is_empty();
     rig.derive(&session, SERVER);
     rig.finish(&mut line);
