@@ -380,7 +380,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
-         mirrored={} plain={} skipped_bytes={}",
+         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} unwatched={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -395,7 +395,10 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.owners_evicted,
         wire.mirrored,
         wire.plain,
-        flows.skipped_bytes
+        flows.skipped_bytes,
+        flows.relieved,
+        flows.limits_hit,
+        flows.unwatched
     );
     for reason in Reason::ALL {
         let count = uncovered.get(reason).copied().unwrap_or(0);

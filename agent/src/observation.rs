@@ -17,7 +17,7 @@ use crate::{
     http::{
         anomaly::Anomalies,
         body::grpc::Messages,
-        message::{Exchange, Fields, Note, Request, Response, Role, Version},
+        message::{Exchange, Fields, Note, Phase, Request, Response, Role, Version},
         operation::{self, Operations},
         path::Target,
     },
@@ -123,6 +123,9 @@ pub struct Observation {
     pub index: u64,
     /// Which end was observed.
     pub role: Role,
+    /// Whether the exchange is over. One that lasts is observed twice: who counts exchanges, or
+    /// judges rates, takes the end.
+    pub phase: Phase,
     /// What is missing.
     pub notes: Vec<Note>,
     /// What is odd.
@@ -277,7 +280,7 @@ impl Observer {
         connection: &Connection,
         observed_at: Timestamp,
     ) -> Observation {
-        let Exchange { index, role, request, response, notes, anomalies } = exchange;
+        let Exchange { index, role, phase, request, response, notes, anomalies } = exchange;
         let mut cuts = Cuts::default();
         let rules = Arc::clone(self.rules.current());
         let credentials = request.as_ref().map_or_else(Vec::new, |request| {
@@ -314,6 +317,7 @@ impl Observer {
             handshake,
             index: *index,
             role: *role,
+            phase: *phase,
             notes: notes.clone(),
             anomalies: *anomalies,
             request: asked,
@@ -332,7 +336,8 @@ impl Observer {
         }
     }
 
-    /// What the policy, if there is one, makes of an exchange of which a request was seen.
+    /// What the policy, if there is one, makes of an exchange of which a request was seen. It is
+    /// judged at its end: asked twice, its proof would be a replay.
     fn look(
         &mut self,
         rules: &Rules,
@@ -347,6 +352,9 @@ impl Observer {
         else {
             return Looked::default();
         };
+        if exchange.phase == Phase::Begun {
+            return Looked::default();
+        }
         let operations = operations.and_then(judged::named);
         let scene = Scene {
             exchange,

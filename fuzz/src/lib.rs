@@ -5,6 +5,7 @@
 //! once. Promises are more than not to panic: bounds of what is held, streams that never show a
 //! wrong byte, and the same result however the bytes were cut.
 
+mod bodies;
 mod capture;
 mod files;
 mod http;
@@ -45,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http2_connection", run: http::http2, seeds: http::http2_seeds },
     Target { name: "http_detect", run: http::detect, seeds: http::http2_seeds },
     Target { name: "http_talk", run: http::talk, seeds: random },
+    Target { name: "http_coding", run: bodies::coding, seeds: bodies::coding_seeds },
+    Target { name: "http_operation", run: bodies::operation, seeds: bodies::operation_seeds },
     Target { name: "token", run: tokens::token, seeds: tokens::seeds },
     Target { name: "binding", run: tokens::binding, seeds: tokens::binding_seeds },
     Target { name: "challenge", run: tokens::challenge, seeds: tokens::challenge_seeds },

@@ -108,6 +108,13 @@ pub fn number(event: &Value, pointer: &str) -> Option<u64> {
     event.pointer(pointer).and_then(Value::as_u64)
 }
 
+/// Whether `event` tells of an exchange at its end. One that lasts, on a slow machine any, is told
+/// before that, too.
+#[must_use]
+pub fn is_over(event: &Value) -> bool {
+    text(event, "/event/type") == Some("access")
+}
+
 /// What tells one side of one request from all other events.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sought {
@@ -130,7 +137,8 @@ impl Sought {
     pub fn matches(&self, event: &Value) -> bool {
         let told = text(event, "/observation/role") == Some(self.role)
             || event.pointer("/peer/pid").is_some();
-        told && text(event, "/http/method") == Some(&self.method)
+        told && is_over(event)
+            && text(event, "/http/method") == Some(&self.method)
             && text(event, "/http/path") == Some(&reported(&self.path))
             && number(event, "/client/port") == Some(self.client_port.into())
             && number(event, "/server/port") == Some(self.server_port.into())
@@ -153,7 +161,8 @@ fn reported(path: &str) -> String {
 #[must_use]
 pub fn served_on(events: &[Value], port: u16) -> usize {
     let served = |event: &&Value| {
-        text(event, "/observation/role") == Some("server")
+        is_over(event)
+            && text(event, "/observation/role") == Some("server")
             && number(event, "/server/port") == Some(port.into())
     };
     events.iter().filter(served).count()

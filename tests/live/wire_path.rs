@@ -6,6 +6,7 @@ mod coverage;
 mod exactly_once;
 mod handshakes;
 mod lab;
+mod lasting;
 mod matrix;
 mod namespaces;
 mod pair;

@@ -175,7 +175,7 @@ impl Played {
     }
 
     fn hash(&mut self, exchange: &Exchange) {
-        let Exchange { index, role, request, response, notes, anomalies } = exchange;
+        let Exchange { index, role, phase: _, request, response, notes, anomalies } = exchange;
         let digest = &mut self.digest;
         (index, role.as_str(), notes, format!("{anomalies:?}")).hash(digest);
         let mut fields = |fields: &Fields| fields.iter().for_each(|field| field.hash(digest));

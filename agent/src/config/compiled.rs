@@ -31,6 +31,8 @@ pub struct Config {
     pub connections_per_worker: usize,
     /// Nanoseconds without traffic after which a connection is given up.
     pub idle_nanos: u64,
+    /// Octets that the codecs of one worker may hold.
+    pub held_bytes_per_worker: usize,
     /// How subjects are named.
     pub subject: SubjectMode,
     /// File with the key of fingerprints.
@@ -47,7 +49,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
         capture:
             raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets, form_bodies },
-        flow: raw::Flow { max_connections, idle_seconds },
+        flow: raw::Flow { max_connections, idle_seconds, max_held_bytes },
         privacy: raw::Privacy { subject, fingerprint_key },
         policy: raw::Policy { file: policy },
     } = raw;
@@ -63,6 +65,9 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let key = "flow.max_connections";
     let connections = within(key, max_connections, 16, 10_000_000, "16 to 10000000")? as usize;
     let idle = within("flow.idle_seconds", idle_seconds, 1, 86_400, "1 to 86400")?;
+    let key = "flow.max_held_bytes";
+    let bounds = "16777216 to 4294967295";
+    let held = within(key, max_held_bytes, 16 * 1024 * 1024, u32::MAX, bounds)? as usize;
     Ok(Config {
         ring_bytes,
         path,
@@ -73,6 +78,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         workers,
         connections_per_worker: connections.div_ceil(workers),
         idle_nanos: u64::from(idle) * NANOS_PER_SEC,
+        held_bytes_per_worker: held / workers,
         subject,
         fingerprint_key,
         policy,
@@ -141,6 +147,8 @@ mod tests {
         check(|raw| raw.capture.plain_http.ports = vec![80; 65], "capture.plain_http.ports");
         check(|raw| raw.flow.max_connections = 1, "flow.max_connections");
         check(|raw| raw.flow.idle_seconds = 0, "flow.idle_seconds");
+        check(|raw| raw.flow.max_held_bytes = 1024, "flow.max_held_bytes");
+        check(|raw| raw.flow.max_held_bytes = 1 << 32, "flow.max_held_bytes");
     }
 
     #[test]

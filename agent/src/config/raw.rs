@@ -102,6 +102,9 @@ pub struct Flow {
     pub max_connections: u64,
     /// Seconds without traffic after which a connection is given up, 1 to 86,400.
     pub idle_seconds: u64,
+    /// Octets that are held of unfinished messages over all connections, 16 MiB to 4 GiB. Beyond
+    /// them, the connections that hold most lose what they hold.
+    pub max_held_bytes: u64,
 }
 
 /// `privacy:`
@@ -139,7 +142,7 @@ impl Default for Capture {
 
 impl Default for Flow {
     fn default() -> Self {
-        Self { max_connections: 65_536, idle_seconds: 300 }
+        Self { max_connections: 65_536, idle_seconds: 300, max_held_bytes: 256 * 1024 * 1024 }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     http::{
         anomaly::{Anomalies, Grade},
         body::grpc::Messages,
-        message::{Note, Role, Version},
+        message::{Note, Phase, Role, Version},
     },
     identity,
     observation::{GrpcCall, Observation},
@@ -103,7 +103,11 @@ impl Author {
     #[must_use]
     pub fn access(&mut self, seq: u64, seen: &Observation) -> Event {
         let severity = severity(&seen.anomalies);
-        self.event(EventType::Access, severity, seq, seen)
+        let r#type = match seen.phase {
+            Phase::Ended => EventType::Access,
+            Phase::Begun => EventType::AccessBegun,
+        };
+        self.event(r#type, severity, seq, seen)
     }
 
     /// The event beside it that tells of a call for what was judged of it, if the call deserves
@@ -144,7 +148,7 @@ impl Author {
             server: unless_empty(server),
             tls: seen.handshake.as_ref().map(|handshake| self.tls(seen.connection, handshake)),
             http: unless_empty(http(seen)),
-            rpc: seen.grpc.map(rpc),
+            rpc: seen.grpc.map(|call| rpc(call, seen.phase)),
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }
             }),
@@ -257,7 +261,8 @@ fn is_complete(seen: &Observation) -> bool {
     let is_whole = seen.notes.iter().all(|note| *note == Note::Upgraded);
     let is_clear = !seen.anomalies.is_ambiguous()
         && seen.operations.as_ref().is_none_or(|asked| asked.is_complete);
-    is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
+    let is_over = seen.phase == Phase::Ended;
+    is_over && is_whole && is_clear && seen.request.is_some() && seen.response.is_some()
 }
 
 /// Requests that are read in two ways get past who looks at them in one.
@@ -345,6 +350,8 @@ fn http(seen: &Observation) -> Http {
     let scheme = target.map(|target| target.scheme.clone().unwrap_or_else(|| carried.to_owned()));
     let answered = seen.response.filter(|_| asked.is_some());
     let operations = seen.operations.as_ref().map_or(&[][..], |asked| &asked.list);
+    // Lengths and ends are not known before.
+    let is_over = seen.phase == Phase::Ended;
     let since = |at: Timestamp| at.since(seen.time);
     let matched = seen.judged.as_ref().and_then(|judged| judged.judgement.route.as_ref());
     let template = matched.map(|route| route.template.to_string());
@@ -354,13 +361,13 @@ fn http(seen: &Observation) -> Http {
         path: template.clone().or_else(|| target.and_then(|target| target.path.clone())),
         path_template: template,
         status: seen.response.map(|answered| answered.status),
-        req_bytes: asked.map(|asked| asked.body_bytes),
-        resp_bytes: seen.response.map(|answered| answered.body_bytes),
+        req_bytes: asked.filter(|_| is_over).map(|asked| asked.body_bytes),
+        resp_bytes: seen.response.filter(|_| is_over).map(|answered| answered.body_bytes),
         req_head_bytes: asked.map(|asked| asked.head_bytes),
         resp_head_bytes: seen.response.map(|answered| answered.head_bytes),
-        req_end_ns: asked.map(|asked| since(asked.ended)),
+        req_end_ns: asked.filter(|_| is_over).map(|asked| since(asked.ended)),
         resp_start_ns: answered.map(|answered| since(answered.started)),
-        duration_ns: answered.map(|answered| since(answered.ended)),
+        duration_ns: answered.filter(|_| is_over).map(|answered| since(answered.ended)),
         version: version(seen).map(|version| version.as_str().to_owned()),
         operation_protocol: seen.operations.as_ref().map(|asked| asked.protocol),
         operation: operations.iter().map(ToString::to_string).collect(),
@@ -384,13 +391,14 @@ const fn alpn(version: Version) -> &'static str {
     }
 }
 
-fn rpc(call: GrpcCall) -> Rpc {
+fn rpc(call: GrpcCall, phase: Phase) -> Rpc {
     let is_inexact = |side: Option<Messages>| side.is_some_and(|messages| !messages.is_exact());
     Rpc {
         status_code: call.status,
         req_messages: call.request.map(|messages| messages.count()),
         resp_messages: call.response.map(|messages| messages.count()),
-        at_least: (is_inexact(call.request) || is_inexact(call.response)).then_some(true),
+        at_least: (phase == Phase::Begun || is_inexact(call.request) || is_inexact(call.response))
+            .then_some(true),
     }
 }
 

@@ -111,7 +111,11 @@ fn what(event: &Event) -> String {
     let http = event.http.as_ref();
     let method = http.and_then(|http| http.method.as_deref()).unwrap_or("?");
     let path = http.and_then(|http| http.path.as_deref()).unwrap_or("-");
-    format!("{} {}", printable(method), printable(path))
+    let lasts = match event.event.r#type {
+        EventType::Access => "",
+        EventType::AccessBegun => " (lasts)",
+    };
+    format!("{} {}{lasts}", printable(method), printable(path))
 }
 
 fn status(event: &Event, colour: Colour) -> String {
@@ -199,8 +203,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts `event`; of a call that both ends were seen of, count one.
+    /// Counts `event`; of a call that both ends were seen of, count one. That a call has begun is
+    /// not counted: it is at its end.
     pub fn add(&mut self, event: &Event) {
+        if event.event.r#type == EventType::AccessBegun {
+            return;
+        }
         let status = event.http.as_ref().and_then(|http| http.status);
         let class = status.map_or("none".to_owned(), |code| format!("{}xx", code / 100));
         increment(self.statuses.entry(class).or_default());

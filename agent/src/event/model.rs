@@ -34,6 +34,10 @@ named_enum! {
     pub enum EventType {
         /// An exchange used, or lacked, credentials
         Access = "access",
+        /// An exchange has begun and has lasted for ten seconds, as sessions over WebSocket, event
+        /// streams and tunnels do. Its `access` follows at its end, with the same
+        /// `observation.conn_id` and `exchange`: who counts exchanges, counts those.
+        AccessBegun = "access.begun",
         /// A call that policy and server disagree about, or that was refused, or that is about
         /// sensitive data; told beside its `access`
         ScopeCheck = "scope_check",
@@ -261,7 +265,7 @@ group! {
             /// Position of the exchange on its connection, from 0.
             exchange: u64 ["index", ""],
             /// Whether nothing is missing, and nothing may be read in two ways. Only then may
-            /// absence be concluded from a field that is not there.
+            /// absence be concluded from a field that is not there. Never of `access.begun`.
             complete: bool ["true or false", ""],
         }
         optional {

@@ -27,7 +27,7 @@ use crate::{
     http::{
         anomaly::Anomaly,
         body::{Content, Sample, grpc::Messages, sample::Purpose},
-        message::{Exchange, Note, Role},
+        message::{Exchange, Note, Phase, Role},
         operation::Protocol,
     },
     observation::SubjectMode,
@@ -283,6 +283,22 @@ fn an_operation_that_was_not_read_is_not_absent() {
     assert_eq!(event.http.unwrap().operation, ["tools/call"]);
     assert!(!event.observation.complete);
     assert_eq!(event.observation.notes, ["operation_unknown"]);
+}
+
+#[test]
+fn an_exchange_that_lasts_is_told_twice_by_two_names() {
+    let whole = exchange(Role::Server, "GET", "/events", &[("host", "h")], 200);
+    let begun = Exchange { phase: Phase::Begun, ..whole.clone() };
+    let [begun, whole] = [begun, whole].map(|it| event(&it));
+    check("begun", &begun);
+    assert_eq!(begun.event.r#type, EventType::AccessBegun);
+    assert_ne!(begun.event.uid, whole.event.uid);
+    assert_eq!(begun.observation.conn_id, whole.observation.conn_id);
+    assert_eq!(begun.observation.exchange, whole.observation.exchange);
+    assert!(!begun.observation.complete);
+    let mut summary = Summary::default();
+    [&begun, &whole].into_iter().for_each(|event| summary.add(event));
+    assert!(summary.to_string().starts_with("calls    1\n"), "{summary}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! was idle longest is finished to make room, and counted.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     num::NonZeroUsize,
     sync::Arc,
 };
@@ -19,7 +19,11 @@ use crate::{
         chunk::{Chunk, Connection, Direction, Payload, Transport, UNKNOWN_LOSS},
         stream::Stream,
     },
-    http::{body::Wanted, detect::Codec, message::Exchange},
+    http::{
+        body::Wanted,
+        detect::Codec,
+        message::{Exchange, Phase},
+    },
     identity::process::Process,
 };
 
@@ -30,6 +34,14 @@ const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 /// A process that is older than the capture may hold connections that are, too. One in the middle
 /// of a message moves bytes soon; one that was idle begins with a whole message, and needs no care.
 const OLD_CONNECTION_NANOS: u64 = 10 * NANOS_PER_SEC;
+
+/// How long an exchange lasts before it is told that it has begun, in nanoseconds. Sessions of
+/// hours must not be unseen until they end; most streams of answers end within seconds.
+pub const LASTING_NANOS: u64 = 10 * NANOS_PER_SEC;
+
+/// Connections that may wait for a look at what lasts, for each that may be followed: those that
+/// ended meanwhile wait, too.
+const WATCHED_PER_CONNECTION: usize = 4;
 
 /// Least that is worth skipping, in bytes: a record of TLS is at most as long, and of a shorter
 /// rest some is here already.
@@ -42,6 +54,9 @@ pub struct Limits {
     pub connections: usize,
     /// Nanoseconds without traffic after which a connection is given up.
     pub idle_nanos: u64,
+    /// Octets that the codecs of all connections may hold. Beyond them, those that hold most lose
+    /// what they hold.
+    pub held_bytes: usize,
 }
 
 /// What a table has done.
@@ -55,6 +70,12 @@ pub struct Counts {
     pub evicted: u64,
     /// Connections given up after being idle.
     pub idle: u64,
+    /// Connections whose codec lost what it held, as all together held too much.
+    pub relieved: u64,
+    /// How often limits of single connections were hit, by those that have ended.
+    pub limits_hit: u64,
+    /// Connections that were not looked at for exchanges that last, as too many waited for that.
+    pub unwatched: u64,
     /// Losses within streams.
     pub gaps: u64,
     /// Bytes of bodies that nobody needed to see.
@@ -66,7 +87,12 @@ pub struct Counts {
 impl Counts {
     /// Adds another table's counts.
     pub const fn add(&mut self, other: Self) {
-        let Self { connections, exchanges, evicted, idle, gaps, gap_bytes, skipped_bytes } = other;
+        let Self { connections, exchanges, evicted, idle, gaps, gap_bytes, skipped_bytes, .. } =
+            other;
+        let Self { relieved, limits_hit, unwatched, .. } = other;
+        self.relieved += relieved;
+        self.limits_hit = self.limits_hit.saturating_add(limits_hit);
+        self.unwatched += unwatched;
         self.skipped_bytes = self.skipped_bytes.saturating_add(skipped_bytes);
         self.connections += connections;
         self.exchanges += exchanges;
@@ -98,6 +124,10 @@ pub struct Table {
     processes: LruCache<u32, Arc<Process>>,
     /// When the first event was captured.
     begun: Option<Timestamp>,
+    /// Octets that the codecs hold.
+    held: usize,
+    /// Connections with exchanges under way, and when to look whether those last.
+    watched: VecDeque<(Timestamp, SessionKey)>,
     /// Exchanges on their way out; empty between calls.
     exchanges: Vec<Exchange>,
     /// What was done so far.
@@ -109,6 +139,10 @@ struct Flow {
     inbound: Stream,
     outbound: Stream,
     codec: Codec,
+    /// Octets that the codec holds.
+    held: usize,
+    /// Whether it waits for a look at what lasts.
+    is_watched: bool,
     last_seen: Timestamp,
 }
 
@@ -124,6 +158,8 @@ impl Table {
             by_pid: HashMap::new(),
             processes: LruCache::new(MAX_PROCESSES),
             begun: None,
+            held: 0,
+            watched: VecDeque::new(),
             exchanges: Vec::new(),
             counts: Counts::default(),
         }
@@ -176,7 +212,10 @@ impl Table {
             }
             CaptureEvent::Close { at, session, direction: None } => self.finish(session, at, out),
             CaptureEvent::Exit { at, pid } => self.exit(pid, at, out),
-            CaptureEvent::Tick { at } => self.expire(at, out),
+            CaptureEvent::Tick { at } => {
+                self.tell_lasting(at, out);
+                self.expire(at, out);
+            }
         }
     }
 
@@ -214,7 +253,7 @@ impl Table {
     /// Finishes every connection: no more events will come.
     pub fn finish_all(&mut self, at: Timestamp, out: &mut Vec<Seen>) {
         while let Some((session, flow)) = self.flows.pop_lru() {
-            self.conclude(session, flow, at, out);
+            self.abandon(session, flow, at, out);
         }
     }
 
@@ -258,7 +297,7 @@ impl Table {
             && let Some((oldest, flow)) = self.flows.pop_lru()
         {
             self.counts.evicted += 1;
-            self.conclude(oldest, flow, at, out);
+            self.abandon(oldest, flow, at, out);
         }
     }
 
@@ -285,11 +324,64 @@ impl Table {
         out: &mut Vec<Seen>,
         step: impl FnOnce(&mut Codec, &mut Counts, &mut Vec<Exchange>),
     ) {
-        let Self { flows, exchanges, counts, .. } = self;
+        let Self { flows, exchanges, counts, held, watched, limits, .. } = self;
         let Some(flow) = flows.peek_mut(&session) else { return };
         step(&mut flow.codec, counts, exchanges);
-        counts.exchanges += exchanges.len() as u64;
+        counts.exchanges += exchanges.iter().filter(|it| it.phase == Phase::Ended).count() as u64;
         out.extend(exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
+        flow.account(held);
+        if !flow.is_watched && flow.codec.is_under_way() {
+            flow.is_watched =
+                watched.len() < limits.connections.saturating_mul(WATCHED_PER_CONNECTION);
+            if flow.is_watched {
+                watched.push_back((at.plus(LASTING_NANOS), session));
+            } else {
+                counts.unwatched += 1;
+            }
+        }
+        if self.held > self.limits.held_bytes {
+            self.relieve(at, out);
+        }
+    }
+
+    /// Tells of exchanges that have lasted long enough by now.
+    fn tell_lasting(&mut self, now: Timestamp, out: &mut Vec<Seen>) {
+        // As many as there are: those that go on waiting are appended.
+        for _ in 0..self.watched.len() {
+            if self.watched.front().is_none_or(|(due, _)| *due > now) {
+                break;
+            }
+            let Some((_, session)) = self.watched.pop_front() else { break };
+            if let Some(flow) = self.flows.peek_mut(&session) {
+                flow.is_watched = false;
+            }
+            self.step(session, now, out, |codec, _, exchanges| {
+                codec.tell_lasting(now, LASTING_NANOS, exchanges);
+            });
+        }
+    }
+
+    /// Lets the codecs that hold most give it up, until a quarter of the bound is free: so that it
+    /// is not done again for the next octet.
+    fn relieve(&mut self, at: Timestamp, out: &mut Vec<Seen>) {
+        let goal = self.limits.held_bytes / 4 * 3;
+        let mut holders: Vec<_> =
+            self.flows.iter().map(|(key, flow)| (flow.held, *key)).filter(|it| it.0 > 0).collect();
+        // Of equal ones, the one that was idle longest.
+        holders.reverse();
+        holders.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
+        for (_, session) in holders {
+            if self.held <= goal {
+                break;
+            }
+            self.counts.relieved += 1;
+            let Self { flows, exchanges, counts, held, .. } = &mut *self;
+            let Some(flow) = flows.peek_mut(&session) else { continue };
+            flow.codec.give_up(at, exchanges);
+            counts.exchanges += exchanges.len() as u64;
+            out.extend(exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
+            flow.account(held);
+        }
     }
 
     fn finish(&mut self, session: SessionKey, at: Timestamp, out: &mut Vec<Seen>) {
@@ -311,8 +403,16 @@ impl Table {
                 break;
             }
             self.counts.idle += 1;
-            self.finish(session, now, out);
+            if let Some(flow) = self.flows.pop(&session) {
+                self.abandon(session, flow, now, out);
+            }
         }
+    }
+
+    /// As [`Self::conclude`], of a connection that goes on: also a tunnel is unfinished.
+    fn abandon(&mut self, session: SessionKey, mut flow: Flow, at: Timestamp, out: &mut Vec<Seen>) {
+        flow.codec.give_up(at, &mut self.exchanges);
+        self.conclude(session, flow, at, out);
     }
 
     /// Reports what is unfinished on a flow that was taken out of the table.
@@ -330,6 +430,8 @@ impl Table {
             }
         }
         flow.codec.finish(at, &mut self.exchanges);
+        flow.account(&mut self.held);
+        self.counts.limits_hit = self.counts.limits_hit.saturating_add(flow.codec.limits_hit());
         self.counts.exchanges += self.exchanges.len() as u64;
         out.extend(self.exchanges.drain(..).map(|exchange| flow.seen(exchange, at)));
     }
@@ -350,8 +452,17 @@ impl Flow {
             inbound: Stream::new(),
             outbound: Stream::new(),
             codec,
+            held: 0,
+            is_watched: false,
             last_seen: at,
         }
+    }
+
+    /// Brings `total`, what all codecs hold, up to date.
+    fn account(&mut self, total: &mut usize) {
+        let held = self.codec.buffered();
+        *total = total.saturating_sub(self.held).saturating_add(held);
+        self.held = held;
     }
 
     fn seen(&self, exchange: Exchange, at: Timestamp) -> Seen {

@@ -45,6 +45,8 @@ impl Reason {
 pub struct Codec {
     protocol: Protocol,
     wanted: Wanted,
+    /// How often limits were hit by codecs that were dropped.
+    limits_hit: u64,
 }
 
 enum Protocol {
@@ -108,11 +110,18 @@ impl Codec {
             },
             Protocol::Http1(_) | Protocol::Http2(_) | Protocol::Closed(_) => bytes,
         };
+        let mut used = rest.len();
         self.act(
             out,
-            |http1, out| http1.feed(direction, at, rest, out),
+            |http1, out| used = http1.feed_until_end(direction, at, rest, out),
             |http2, out| http2.feed(direction, at, rest, out),
         );
+        // After the change to another version.
+        if let (Protocol::Http2(connection), Some(rest @ [_, ..])) =
+            (&mut self.protocol, rest.get(used..))
+        {
+            connection.feed(direction, at, rest, out);
+        }
     }
 
     /// Passes over `len` bytes of one direction that were not captured.
@@ -203,6 +212,55 @@ impl Codec {
         }
     }
 
+    /// Whether a request is under way of which [`Self::tell_lasting`] has not told.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        match &self.protocol {
+            Protocol::Http1(connection) => connection.is_under_way(),
+            Protocol::Http2(connection) => connection.is_under_way(),
+            Protocol::Unknown(_) | Protocol::Closed(_) => false,
+        }
+    }
+
+    /// Tells of the exchanges that began `age_nanos` before `now` and are not over, once each.
+    pub fn tell_lasting(&mut self, now: Timestamp, age_nanos: u64, out: &mut Vec<Exchange>) {
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.tell_lasting(now, age_nanos, out),
+            Protocol::Http2(connection) => connection.tell_lasting(now, age_nanos, out),
+            Protocol::Unknown(_) | Protocol::Closed(_) => {}
+        }
+    }
+
+    /// Gives up all that is held: exchanges under way are reported unfinished, and the connection
+    /// is read on as one that was joined here.
+    pub fn give_up(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        match &mut self.protocol {
+            Protocol::Unknown(opening) => {
+                let gaps = [Direction::Inbound, Direction::Outbound].map(|way| (way, at, 1));
+                *opening = Opening { gaps: gaps.to_vec(), ..Opening::default() };
+            }
+            Protocol::Http1(connection) => {
+                connection.give_up(at, out);
+                if connection.is_done() {
+                    self.close(Some(Reason::Upgraded));
+                }
+            }
+            Protocol::Http2(connection) => connection.give_up(at, out),
+            Protocol::Closed(_) => {}
+        }
+    }
+
+    /// How often limits were hit.
+    #[must_use]
+    pub fn limits_hit(&self) -> u64 {
+        let now = match &self.protocol {
+            Protocol::Http1(connection) => connection.counts().limits_hit(),
+            Protocol::Http2(connection) => connection.counters().limits_hit(),
+            Protocol::Unknown(_) | Protocol::Closed(_) => 0,
+        };
+        self.limits_hit.saturating_add(now)
+    }
+
     /// Begins `protocol`, with what came before it was known.
     fn start(&mut self, protocol: Protocol, out: &mut Vec<Exchange>) {
         let Protocol::Unknown(opening) = std::mem::replace(&mut self.protocol, protocol) else {
@@ -242,10 +300,27 @@ impl Codec {
         };
         let reason = match ending {
             None => return,
+            Some(Ending::Http2) => return self.upgrade(),
             Some(Ending::NotHttp) => Some(Reason::NotHttp),
             Some(Ending::Upgraded) => Some(Reason::Upgraded),
             Some(Ending::Finished) => None,
         };
+        self.close(reason);
+    }
+
+    /// Goes on in HTTP/2, with the request that asked for it (RFC 7540 §3.2).
+    fn upgrade(&mut self) {
+        let Protocol::Http1(connection) = &mut self.protocol else { return };
+        let Some(http1::Http2Upgrade { requests, exchange }) = connection.take_upgrade() else {
+            return self.close(None);
+        };
+        let next = http2::Connection::after_upgrade(self.wanted.clone(), requests, exchange);
+        self.limits_hit = self.limits_hit();
+        self.protocol = Protocol::Http2(Box::new(next));
+    }
+
+    fn close(&mut self, reason: Option<Reason>) {
+        self.limits_hit = self.limits_hit();
         self.protocol = Protocol::Closed(reason);
     }
 }
@@ -301,109 +376,4 @@ impl Opening {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use Direction::{Inbound, Outbound};
-
-    const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-    const POST: &[u8] = b"POST /a HTTP/1.1\r\nHost: h\r\n\r\n";
-    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-
-    /// Feeds whole and byte by byte; expects so many exchanges, and the reason for no more.
-    fn check(feeds: &[(Direction, &[u8])], exchanges: usize, reason: Option<&str>) {
-        for at_most in [usize::MAX, 1] {
-            let mut codec = Codec::new();
-            let mut out = Vec::new();
-            for (direction, bytes) in feeds {
-                for piece in bytes.chunks(at_most) {
-                    codec.feed(*direction, Timestamp(1), piece, &mut out);
-                }
-            }
-            assert_eq!(out.len(), exchanges, "in pieces of {at_most}");
-            assert_eq!(codec.reason().map(Reason::as_str), reason, "in pieces of {at_most}");
-            assert_eq!(codec.is_done(), reason.is_some());
-            assert!(reason.is_none() || codec.buffered() == 0);
-        }
-    }
-
-    #[test]
-    fn http1_is_read_also_where_it_starts_as_the_preface_does() {
-        check(&[(Outbound, GET), (Inbound, OK)], 1, None);
-        check(&[(Outbound, POST), (Inbound, OK)], 1, None);
-        check(&[(Outbound, b"PRI"), (Outbound, b"NT /a HTTP/1.1\r\n\r\n"), (Inbound, OK)], 1, None);
-    }
-
-    /// SETTINGS, then a GET on stream 1 by static table entries alone, and its answer, 204.
-    const H2_SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-    const H2_GET: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x87";
-    const H2_OK: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x89";
-
-    #[test]
-    fn the_http2_preface_is_recognised_rfc9113_3_4() {
-        let client = [http2::PREFACE.as_slice(), H2_SETTINGS, H2_GET].concat();
-        let server = [H2_SETTINGS, H2_OK].concat();
-        check(&[(Outbound, &client), (Inbound, &server)], 1, None);
-        check(&[(Inbound, H2_SETTINGS), (Outbound, &client), (Inbound, H2_OK)], 1, None);
-    }
-
-    #[test]
-    fn http2_joined_late_is_recognised_by_its_frames() {
-        let mut codec = Codec::new();
-        let mut out = Vec::new();
-        for direction in [Outbound, Inbound] {
-            codec.gap(direction, Timestamp(1), 1, &mut out);
-        }
-        codec.feed(Outbound, Timestamp(1), &[H2_SETTINGS, H2_GET].concat(), &mut out);
-        codec.feed(Inbound, Timestamp(2), &[H2_SETTINGS, H2_OK].concat(), &mut out);
-        codec.finish(Timestamp(3), &mut out);
-        let statuses: Vec<_> = out.iter().map(|e| e.response.as_ref().map(|r| r.status)).collect();
-        assert_eq!(statuses, [Some(204)]);
-    }
-
-    #[test]
-    fn http2_goes_unrecognised_only_if_its_start_is_cut_off() {
-        check(&[(Outbound, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r")], 0, None);
-        check(&[(Outbound, b"\0\0\x12\x01")], 0, Some("not_http"));
-    }
-
-    #[test]
-    fn other_protocols_are_not_http() {
-        check(&[(Outbound, b"\x16\x03\x01\x02\0\x01")], 0, Some("not_http"));
-    }
-
-    #[test]
-    fn an_upgrade_ends_http() {
-        let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        check(&[(Outbound, GET), (Inbound, switch), (Outbound, GET)], 0, None);
-        let mut codec = Codec::new();
-        let mut out = Vec::new();
-        codec.feed(Outbound, Timestamp(1), GET, &mut out);
-        codec.feed(Inbound, Timestamp(2), switch, &mut out);
-        codec.feed(Outbound, Timestamp(3), GET, &mut out);
-        codec.finish(Timestamp(4), &mut out);
-        assert_eq!((out.len(), codec.reason()), (1, Some(Reason::Upgraded)));
-    }
-
-    #[test]
-    fn what_is_under_way_at_the_end_is_reported() {
-        let mut codec = Codec::new();
-        let mut out = Vec::new();
-        codec.feed(Outbound, Timestamp(1), GET, &mut out);
-        codec.end(Outbound, Timestamp(2), &mut out);
-        assert_eq!((out.len(), codec.is_done()), (0, false));
-        codec.finish(Timestamp(3), &mut out);
-        assert_eq!((out.len(), codec.is_done(), codec.reason()), (1, true, None));
-    }
-
-    #[test]
-    fn a_gap_before_the_first_bytes_allows_binary_content() {
-        let mut codec = Codec::new();
-        let mut out = Vec::new();
-        codec.gap(Inbound, Timestamp(1), 100, &mut out);
-        codec.feed(Inbound, Timestamp(1), b"\x1f\x8b\0\0\r\n", &mut out);
-        codec.feed(Outbound, Timestamp(2), GET, &mut out);
-        codec.feed(Inbound, Timestamp(3), OK, &mut out);
-        assert_eq!(out.len(), 1);
-    }
-}
+mod tests;

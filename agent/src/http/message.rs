@@ -250,6 +250,16 @@ impl Response {
     }
 }
 
+/// What is told of an exchange.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Phase {
+    /// All of it, as it is over, or will not get more complete. Every exchange is told so once.
+    Ended,
+    /// That it has begun and lasts, with what is known so far. It is told again at its end, by the
+    /// same index.
+    Begun,
+}
+
 /// A request and the response to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Exchange {
@@ -257,6 +267,8 @@ pub struct Exchange {
     pub index: u64,
     /// Which end the observed process is.
     pub role: Role,
+    /// Whether this is all of it.
+    pub phase: Phase,
     /// The request; `None` where only the response was captured.
     pub request: Option<Request>,
     /// The final response; `None` where none was captured.
@@ -272,7 +284,15 @@ impl Exchange {
     #[must_use]
     pub const fn new(index: u64, role: Role) -> Self {
         let anomalies = Anomalies { request: AnomalySet::NONE, response: AnomalySet::NONE };
-        Self { index, role, request: None, response: None, notes: Vec::new(), anomalies }
+        Self {
+            index,
+            role,
+            phase: Phase::Ended,
+            request: None,
+            response: None,
+            notes: Vec::new(),
+            anomalies,
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 //! In: bytes, gaps and ends of either direction, in the order in which they came. Out:
 //! [`Exchange`]s, once request and response are complete or will not get more complete.
 
+mod lasting;
+
+pub use lasting::Http2Upgrade;
+
 use super::{
     body::{Body, Progress},
     counts::Counts,
@@ -15,7 +19,7 @@ use crate::{
     clock::Timestamp,
     flow::chunk::Direction,
     http::{
-        body::{Content, Wanted, sample::SAMPLE_MAX},
+        body::{Wanted, sample::SAMPLE_MAX},
         message::{Exchange, Note, Request, Response},
     },
 };
@@ -39,6 +43,8 @@ pub struct Connection {
     /// The exchange that ended HTTP here, by its index: what comes now is counted for it.
     tunnel: Option<u64>,
     ending: Option<Ending>,
+    /// The request that changed to HTTP/2, until it is taken.
+    upgrade: Option<Http2Upgrade>,
     wanted: Wanted,
 }
 
@@ -49,6 +55,8 @@ pub enum Ending {
     NotHttp,
     /// The connection speaks another protocol now (RFC 9110 §7.8, §9.3.6).
     Upgraded,
+    /// The connection speaks HTTP/2 now (RFC 7540 §3.2).
+    Http2,
     /// The connection is gone.
     Finished,
 }
@@ -76,13 +84,25 @@ impl Connection {
         bytes: &[u8],
         out: &mut Vec<Exchange>,
     ) {
+        self.feed_until_end(direction, at, bytes, out);
+    }
+
+    /// As above: how many bytes were taken until HTTP/1.x ended, as [`Self::ending`] says.
+    pub fn feed_until_end(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        bytes: &[u8],
+        out: &mut Vec<Exchange>,
+    ) -> usize {
         if self.half(direction).has_ended {
-            return;
+            return bytes.len();
         }
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_done() {
             if self.tunnel.is_some() {
-                return self.carry(direction, at, rest.len() as u64, false);
+                self.carry(direction, at, rest.len() as u64, false);
+                return bytes.len();
             }
             let used = match &mut self.half(direction).reading {
                 Some(reading) => {
@@ -95,6 +115,7 @@ impl Connection {
             };
             rest = rest.get(used..).unwrap_or_default();
         }
+        bytes.len().saturating_sub(rest.len())
     }
 
     /// Bytes of a direction, from here on, that are content of a body: they are counted, not read.
@@ -337,48 +358,13 @@ impl Connection {
         slot.add_anomalies(Kind::Response, framing.anomalies);
         let method = slot.exchange.request.as_ref().map(|request| request.method.as_str());
         if status == 101 || (method == Some("CONNECT") && status < 300) {
-            return self.upgrade(index, direction, at);
+            return self.upgrade(index, direction, at, out);
         }
         let body = Body::of_response(framing.coding, status, method);
         let rival = framing.rival.filter(|_| body.progress() == Progress::More);
         self.half(direction).reading =
             Some(Reading { kind: Kind::Response, index, body, rival, content, ended: at });
         self.after_body(direction, out);
-    }
-
-    /// The response with `index` ends HTTP on this connection: what follows is not read.
-    fn upgrade(&mut self, index: u64, direction: Direction, at: Timestamp) {
-        self.complete(direction.reverse());
-        self.half(direction.reverse()).scanner.expect();
-        if let Some(slot) = self.pairs.slot(index) {
-            slot.note(Note::Upgraded);
-            // From here on, bodies are what the other protocol says.
-            for kind in [Kind::Request, Kind::Response] {
-                slot.close(kind, at, 0, Content::Counted);
-            }
-            slot.response_done = false;
-        }
-        self.tunnel = Some(index);
-    }
-
-    /// Counts what another protocol says in `direction`.
-    fn carry(&mut self, direction: Direction, at: Timestamp, len: u64, is_lost: bool) {
-        let kind = self.kind(direction);
-        let Some((index, kind)) = self.tunnel.zip(kind) else { return };
-        let Some(slot) = self.pairs.slot(index) else { return };
-        if is_lost {
-            slot.note(kind.body_lost());
-        }
-        slot.carry(kind, at, len);
-    }
-
-    /// Ends the exchange whose upgrade ended HTTP: its connection has ended.
-    fn end_tunnel(&mut self) {
-        if let Some(index) = self.tunnel
-            && let Some(slot) = self.pairs.slot(index)
-        {
-            slot.response_done = true;
-        }
     }
 
     /// Ends the message under way if its body has ended, or cannot be followed any further.

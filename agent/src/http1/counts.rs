@@ -25,6 +25,16 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How often a limit was hit, in all.
+    #[must_use]
+    pub const fn limits_hit(&self) -> u64 {
+        self.head_too_long
+            .saturating_add(self.too_many_fields)
+            .saturating_add(self.body_unframed)
+            .saturating_add(self.pipeline_overflow)
+            .saturating_add(self.resync_given_up)
+    }
+
     pub(super) const fn add(&mut self, flaw: Flaw) {
         let count = match flaw {
             // No head was begun: the resync that follows is all there is to count.

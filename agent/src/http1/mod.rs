@@ -19,7 +19,7 @@
 //! - Bodies are counted; of those that are [wanted](crate::http::body::Wanted) the first bytes are
 //!   kept. What is held stays below [`MAX_BUFFERED`].
 //! - After an upgrade nothing is read: bytes are counted until the connection ends, and then the
-//!   exchange is reported.
+//!   exchange is reported. One to HTTP/2 ends here: what follows is left to that codec.
 //!
 //! What recipients read differently (RFC 9112 §11.2) is an [`Anomaly`] of the exchange, and is then
 //! read as follows:
@@ -53,7 +53,7 @@ mod scan;
 mod tests;
 
 pub use body::{MAX_CHUNK_LINE, MAX_TRAILERS};
-pub use codec::{Connection, Ending, MAX_BUFFERED};
+pub use codec::{Connection, Ending, Http2Upgrade, MAX_BUFFERED};
 pub use counts::Counts;
 pub use half::MAX_RESYNC;
 pub use head::{MAX_FIELDS, MAX_METHOD};

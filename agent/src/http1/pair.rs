@@ -20,7 +20,7 @@ use crate::{
     http::{
         anomaly::AnomalySet,
         body::Content,
-        message::{Exchange, Note, Request, Response, Role},
+        message::{Exchange, Note, Phase, Request, Response, Role},
     },
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Slot {
     pub(super) response_done: bool,
     /// Bytes of its heads, and of what was read of its bodies.
     pub(super) head_bytes: usize,
+    /// Whether it was told while under way.
+    is_told: bool,
 }
 
 impl Slot {
@@ -211,6 +213,34 @@ impl Pairs {
         }
     }
 
+    /// Takes out the exchange under way with this index.
+    pub(super) fn take(&mut self, index: u64) -> Option<Slot> {
+        let position = self.queue.iter().position(|slot| slot.exchange.index == index)?;
+        self.queue.remove(position)
+    }
+
+    /// No exchanges, of the same connection.
+    pub(super) fn renewed(&self) -> Self {
+        Self { next_index: self.next_index, ..Self::default() }
+    }
+
+    /// Whether a request is under way of which [`Self::tell_lasting`] has not told.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.queue.iter().any(|slot| !slot.is_told && slot.exchange.request.is_some())
+    }
+
+    /// Tells of the exchanges that began `age_nanos` before `now` and are not over, once each.
+    pub(super) fn tell_lasting(&mut self, now: Timestamp, age_nanos: u64, out: &mut Vec<Exchange>) {
+        for slot in &mut self.queue {
+            let began = slot.exchange.request.as_ref().map(|request| request.started);
+            if slot.is_told || began.is_none_or(|began| now.since(began) < age_nanos) {
+                continue;
+            }
+            slot.is_told = true;
+            out.push(Exchange { phase: Phase::Begun, ..slot.exchange.clone() });
+        }
+    }
+
     /// Bytes of heads that are kept.
     pub(super) fn head_bytes(&self) -> usize {
         self.queue.iter().fold(0, |sum, slot| sum.saturating_add(slot.head_bytes))
@@ -236,6 +266,7 @@ impl Pairs {
             request_done: false,
             response_done: false,
             head_bytes: 0,
+            is_told: false,
         }
     }
 }

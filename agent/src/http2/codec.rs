@@ -4,6 +4,8 @@
 //! Which direction carries requests is told by the preface or, if the connection was joined later,
 //! by the first thing that only one of the two ends says.
 
+mod lasting;
+
 use std::mem;
 
 use zeroize::Zeroizing;
@@ -55,6 +57,18 @@ pub struct Counters {
     pub frames_damaged: u64,
     /// How often frames stopped making sense without a gap.
     pub derailments: u64,
+}
+
+impl Counters {
+    /// How often a limit was hit, in all.
+    #[must_use]
+    pub const fn limits_hit(&self) -> u64 {
+        self.streams_evicted
+            .saturating_add(self.losses_forgotten)
+            .saturating_add(self.blocks_cut)
+            .saturating_add(self.lists_cut)
+            .saturating_add(self.tables_capped)
+    }
 }
 
 /// Passive decoder of one HTTP/2 connection.
@@ -215,7 +229,7 @@ impl Connection {
             streams.finish(&mut outlet);
         }
         self.counters = self.counters();
-        self.streams = Streams::with(self.streams.wanted().clone());
+        self.streams = self.streams.renewed();
         self.requests = None;
         self.inbound.is_lossy = true;
         self.outbound.is_lossy = true;

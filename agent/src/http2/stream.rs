@@ -70,6 +70,8 @@ pub(super) struct Stream {
     pub(super) size: usize,
     /// Which bodies are read.
     pub(super) wanted: Wanted,
+    /// Whether it was told while under way.
+    pub(super) is_told: bool,
 }
 
 /// Lengths that the two messages declare.
@@ -112,6 +114,15 @@ impl Stream {
         };
         let strings = request.method.len().saturating_add(request.target.len());
         self.grow(request.fields.size().saturating_add(strings).saturating_add(size_of::<Self>()));
+        self.request = Some(request);
+    }
+
+    /// Takes a whole request that was made otherwise.
+    pub(super) fn adopt(&mut self, request: Request) {
+        let strings = request.method.len().saturating_add(request.target.len());
+        let size = request.fields.size().saturating_add(strings).saturating_add(size_of::<Self>());
+        self.grow(size.saturating_add(request.content.size()));
+        self.request_progress = Progress::Ended;
         self.request = Some(request);
     }
 

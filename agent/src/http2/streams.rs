@@ -15,7 +15,7 @@ use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     http::{
         body::Wanted,
-        message::{Exchange, Note, Role},
+        message::{Exchange, Note, Phase, Role},
     },
 };
 
@@ -54,7 +54,14 @@ pub struct Streams {
     evicted: u64,
     /// How many of `lost` were forgotten because there were too many.
     losses_forgotten: u64,
+    /// Position of stream 1's exchange on the connection.
+    first: u64,
     wanted: Wanted,
+}
+
+/// Position of a stream's exchange on a connection on which stream 1 has `first`.
+const fn index(first: u64, id: u32) -> u64 {
+    first.saturating_add((id / 2) as u64)
 }
 
 /// Where exchanges go, and what they all have in common.
@@ -71,9 +78,52 @@ impl Streams {
         Self { wanted, ..Self::default() }
     }
 
-    /// Which bodies are read.
-    pub const fn wanted(&self) -> &Wanted {
-        &self.wanted
+    /// As above; exchanges are counted from `first`, which is stream 1.
+    pub fn counting_from(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+
+    /// No streams, of the same connection.
+    pub fn renewed(&self) -> Self {
+        Self::with(self.wanted.clone()).counting_from(self.first)
+    }
+
+    /// Takes over the exchange of a request that was made otherwise: its response comes on stream 1
+    /// (RFC 7540 §3.2).
+    pub fn adopt(&mut self, exchange: Exchange) {
+        let Exchange { request, notes, anomalies, .. } = exchange;
+        let Some(request) = request else { return };
+        self.last_request = 1;
+        let mut stream =
+            Stream { wanted: self.wanted.clone(), notes, anomalies, ..Stream::default() };
+        stream.adopt(request);
+        self.size = self.size.saturating_add(stream.size);
+        self.streams.insert(1, Box::new(stream));
+    }
+
+    /// Whether a request is under way of which [`Self::tell_lasting`] has not told.
+    pub fn is_under_way(&self) -> bool {
+        self.streams.values().any(|stream| !stream.is_told && stream.request.is_some())
+    }
+
+    /// Tells of the exchanges that began `age_nanos` before `now` and are not over, once each.
+    pub fn tell_lasting(&mut self, now: Timestamp, age_nanos: u64, out: &mut Outlet<'_>) {
+        for (id, stream) in &mut self.streams {
+            let began = stream.request.as_ref().map(|request| request.started);
+            if stream.is_told || began.is_none_or(|began| now.since(began) < age_nanos) {
+                continue;
+            }
+            stream.is_told = true;
+            let known = Exchange::new(index(self.first, *id), out.role);
+            out.exchanges.push(Exchange {
+                request: stream.request.clone(),
+                response: stream.response.clone(),
+                notes: stream.notes.clone(),
+                anomalies: stream.anomalies,
+                phase: Phase::Begun,
+                ..known
+            });
+        }
     }
 
     /// A header block of the client. `after_loss` tells that earlier ones may be missing. Returns
@@ -291,7 +341,7 @@ impl Streams {
         }
         stream.notes.sort_unstable();
         let Stream { request, response, notes, anomalies, .. } = *stream;
-        let known = Exchange::new(u64::from(id / 2), out.role);
+        let known = Exchange::new(index(self.first, id), out.role);
         out.exchanges.push(Exchange { request, response, notes, anomalies, ..known });
     }
 

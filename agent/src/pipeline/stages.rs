@@ -63,8 +63,11 @@ impl Stages {
         output: Output,
     ) -> io::Result<Self> {
         let (lines, batches) = output.channel();
-        let limits =
-            Limits { connections: config.connections_per_worker, idle_nanos: config.idle_nanos };
+        let limits = Limits {
+            connections: config.connections_per_worker,
+            idle_nanos: config.idle_nanos,
+            held_bytes: config.held_bytes_per_worker,
+        };
         let worker = || Worker {
             table: Table::new(limits).reading(config.wanted.clone()),
             observer: observer.fresh(),

@@ -164,6 +164,7 @@ fn agree(one: &Event, other: &Event) -> bool {
     let [fp_a, fp_b] =
         [one, other].map(|event| event.credential.as_ref().and_then(|each| each.fp.as_ref()));
     one.observation.role != other.observation.role
+        && one.event.r#type == other.event.r#type
         && same(a.and_then(|http| http.method.as_ref()), b.and_then(|http| http.method.as_ref()))
         && same(a.and_then(|http| http.path.as_ref()), b.and_then(|http| http.path.as_ref()))
         && same(a.and_then(|http| http.status), b.and_then(|http| http.status))
@@ -176,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        model::Time,
+        model::{EventType, Time},
         sample::{START, event, exchange},
     };
 
@@ -203,6 +204,17 @@ mod tests {
             .iter()
             .map(|call| (call.server.as_ref().map(millis), call.client.as_ref().map(millis)));
         assert_eq!(times.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_begin_is_paired_with_a_begin_only() {
+        let begun = |mut event: Event| {
+            event.event.r#type = EventType::AccessBegun;
+            event
+        };
+        let [client, server] = [seen(Client, 0, 0, 1, "/a"), seen(Server, 1, 0, 1, "/a")];
+        let events = vec![begun(client.clone()), server.clone(), begun(server), client];
+        check(events, &[(Some(1), Some(0)), (Some(1), Some(0))]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use scopewatch_harness::{
     agent::{Agent, Stopped},
     calls::{Bearer, Testbed},
     clients::{Reply, Request},
-    events::{Sought, number, served_on, text},
+    events::{Sought, is_over, number, served_on, text},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,7 +73,8 @@ impl Lab {
         for made in &made {
             made.check(&stopped.events, &testbed).with_context(|| format!("{counters:?}"))?;
         }
-        let told: Vec<_> = stopped.events.iter().filter(|event| is_on(event, port)).collect();
+        let told: Vec<_> =
+            stopped.events.iter().filter(|event| is_on(event, port) && is_over(event)).collect();
         let others: Vec<_> = told
             .iter()
             .filter(|event| text(event, "/observation/role") != Some("server"))

@@ -89,9 +89,9 @@ fn apache_serves_and_accepts_late() -> Result<()> {
 }
 
 /// A server that runs, and its port.
-struct Serving {
-    process: Reaped,
-    port: u16,
+pub struct Serving {
+    pub process: Reaped,
+    pub port: u16,
 }
 
 /// Starts the agent, then the server; makes an exchange by each version of TLS. Each must be one
@@ -137,7 +137,7 @@ fn check(start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
 }
 
 /// A script that is told certificate and key, and prints its port.
-fn script(program: &str, option: &str, text: &str, testbed: &Testbed) -> Result<Serving> {
+pub fn script(program: &str, option: &str, text: &str, testbed: &Testbed) -> Result<Serving> {
     let certificates = testbed.certificates();
     let mut command = Command::new(program);
     command.args([option, text]).args([&certificates.server, &certificates.server_key]);

@@ -1,9 +1,13 @@
 //! What a table makes of events.
 
 use super::*;
-use crate::flow::chunk::{Attribution, Handshake, Socket};
+use crate::{
+    flow::chunk::{Attribution, Handshake, Socket},
+    http::message::Note,
+};
 
-const LIMITS: Limits = Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC };
+const LIMITS: Limits =
+    Limits { connections: 4, idle_nanos: 60 * NANOS_PER_SEC, held_bytes: 1024 * 1024 };
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const RESPONSE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -115,7 +119,7 @@ fn lost_bytes_are_counted_and_told_to_the_codec() {
         ],
     );
     assert_eq!(statuses(&seen), [Some(204)]);
-    assert_eq!(seen[0].exchange.notes, [crate::http::message::Note::RequestBodyLost]);
+    assert_eq!(seen[0].exchange.notes, [Note::RequestBodyLost]);
     assert_eq!((table.counts.gaps, table.counts.gap_bytes), (1, 4));
 }
 
@@ -138,7 +142,8 @@ fn idle_connections_are_given_up() {
     let mut table = Table::new(LIMITS);
     let key = session(7, 1);
     feed(&mut table, [young(7), data(1, key, Direction::Inbound, 0, REQUEST)]);
-    assert!(feed(&mut table, [CaptureEvent::Tick { at: at(60) }]).is_empty());
+    let seen = feed(&mut table, [CaptureEvent::Tick { at: at(60) }]);
+    assert_eq!(phases(&seen), [(0, Phase::Begun)]);
     assert_eq!(feed(&mut table, [CaptureEvent::Tick { at: at(61) }]).len(), 1);
     assert_eq!((table.len(), table.counts.idle), (0, 1));
 }
@@ -276,6 +281,136 @@ fn bytes_that_were_skipped_where_none_could_be_are_lost() {
     let skipped = CaptureEvent::Skipped { at, session: key, direction, offset, bytes: 50 };
     let lost = CaptureEvent::Data { at, session: key, direction, offset, lost: 50, bytes: &[][..] };
     let outcome_of_loss = outcome(lost);
-    assert!(outcome_of_loss[0].contains(&crate::http::message::Note::RequestHeadLost));
+    assert!(outcome_of_loss[0].contains(&Note::RequestHeadLost));
     assert_eq!(outcome(skipped), outcome_of_loss);
+}
+
+const TICK_NANOS: u64 = NANOS_PER_SEC;
+
+/// What was seen, as the index and whether it is over.
+fn phases(seen: &[Seen]) -> Vec<(u64, Phase)> {
+    seen.iter().map(|seen| (seen.exchange.index, seen.exchange.phase)).collect()
+}
+
+#[test]
+fn a_session_that_lasts_is_told_after_ten_seconds_and_counted_at_its_end() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let switch = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    let opening = [
+        young(7),
+        data(1, key, Direction::Inbound, 0, REQUEST),
+        data(1, key, Direction::Outbound, 0, switch),
+    ];
+    assert_eq!(phases(&feed(&mut table, opening)), []);
+    let ticks = (2..=30).map(|second| CaptureEvent::Tick { at: Timestamp(second * TICK_NANOS) });
+    let seen = feed(&mut table, ticks);
+    assert_eq!(phases(&seen), [(0, Phase::Begun)]);
+    assert_eq!(seen[0].at, at(11));
+    assert_eq!(table.counts.exchanges, 0);
+    let seen =
+        feed(&mut table, [CaptureEvent::Close { at: at(40), session: key, direction: None }]);
+    assert_eq!(phases(&seen), [(0, Phase::Ended)]);
+    assert_eq!(table.counts.exchanges, 1);
+}
+
+#[test]
+fn each_exchange_that_lasts_is_told_also_on_a_connection_that_had_others() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let events = [
+        young(7),
+        data(1, key, Direction::Inbound, 0, REQUEST),
+        data(2, key, Direction::Outbound, 0, RESPONSE),
+        data(5, key, Direction::Inbound, REQUEST.len(), REQUEST),
+        CaptureEvent::Tick { at: at(11) },
+        CaptureEvent::Tick { at: at(14) },
+        CaptureEvent::Tick { at: at(21) },
+        CaptureEvent::Tick { at: at(31) },
+    ];
+    assert_eq!(phases(&feed(&mut table, events)), [(0, Phase::Ended), (1, Phase::Begun)]);
+}
+
+#[test]
+fn connections_that_wait_for_a_look_are_bounded_and_counted() {
+    let mut table = Table::new(Limits { connections: 1, ..LIMITS });
+    let waits = |nth: usize| data(1, session(7, nth as u64 * 16), Direction::Inbound, 0, REQUEST);
+    feed(&mut table, std::iter::once(young(7)).chain((0..10).map(waits)));
+    assert_eq!(table.watched.len(), WATCHED_PER_CONNECTION);
+    assert_eq!(table.counts.unwatched, 10 - WATCHED_PER_CONNECTION as u64);
+    feed(&mut table, [CaptureEvent::Tick { at: at(11) }]);
+    assert_eq!(table.watched.len(), 0);
+}
+
+#[test]
+fn beyond_the_bound_of_all_the_connections_that_hold_most_give_it_up() {
+    const FIELD: &str = "GET /a HTTP/1.1\r\nHost: h\r\nX: 0123456789012345678901234567890123456789";
+    const MORE: &str = "0123456789012345678901234567890123456789";
+    let mut table = Table::new(Limits { held_bytes: 4 * FIELD.len(), ..LIMITS });
+    let [small, large] = [session(7, 0x10), session(7, 0x20)];
+    let mut events = vec![young(7), data(1, small, Direction::Inbound, 0, FIELD)];
+    events.push(data(1, large, Direction::Inbound, 0, FIELD));
+    let more = |nth: usize| data(1, large, Direction::Inbound, FIELD.len() + nth * 40, MORE);
+    events.extend((0..5).map(more));
+    let seen = feed(&mut table, events);
+    assert_eq!(phases(&seen), [(0, Phase::Ended)], "reported as far as it was");
+    assert_eq!(seen[0].connection.id, connection_id(large));
+    assert_eq!(table.counts.relieved, 1);
+    assert!(table.held <= 4 * FIELD.len());
+    let end = FIELD.len() + 5 * 40;
+    let rest = [
+        data(2, large, Direction::Inbound, end, "\r\n\r\n"),
+        data(2, large, Direction::Inbound, end + 4, REQUEST),
+        data(2, large, Direction::Outbound, 0, RESPONSE),
+        data(2, small, Direction::Inbound, FIELD.len(), "\r\n\r\n"),
+        data(2, small, Direction::Outbound, 0, RESPONSE),
+    ];
+    let seen = feed(&mut table, rest);
+    assert_eq!(phases(&seen), [(1, Phase::Ended), (0, Phase::Ended)]);
+    assert_eq!(statuses(&seen), [Some(204), Some(204)]);
+    feed(&mut table, [CaptureEvent::Exit { at: at(3), pid: 7 }]);
+    assert_eq!(table.held, 0, "what is over holds nothing");
+}
+
+#[test]
+fn limits_of_single_connections_are_counted_when_they_end() {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let bad = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n";
+    feed(&mut table, [young(7), data(1, key, Direction::Inbound, 0, bad)]);
+    assert_eq!(table.counts.limits_hit, 0);
+    let mut seen = Vec::new();
+    table.finish_all(at(2), &mut seen);
+    assert_eq!(table.counts.limits_hit, 1);
+}
+
+#[test]
+fn a_session_that_is_not_followed_to_its_end_is_unfinished() {
+    let check = |end: fn(&mut Table, SessionKey) -> Vec<Seen>, expected: &[Note]| {
+        let mut table = Table::new(LIMITS);
+        let key = session(7, 0x10);
+        let switch = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let opening = [
+            young(7),
+            data(1, key, Direction::Inbound, 0, REQUEST),
+            data(1, key, Direction::Outbound, 0, switch),
+        ];
+        feed(&mut table, opening);
+        let seen = end(&mut table, key);
+        assert_eq!(seen.last().unwrap().exchange.notes, expected);
+        assert_eq!(table.counts.exchanges, 1);
+    };
+    let unfinished = [Note::Unfinished, Note::Upgraded];
+    let close = |table: &mut Table, session| {
+        feed(table, [CaptureEvent::Close { at: at(2), session, direction: None }])
+    };
+    check(close, &[Note::Upgraded]);
+    check(|table, _| feed(table, [CaptureEvent::Exit { at: at(2), pid: 7 }]), &[Note::Upgraded]);
+    check(|table, _| feed(table, [CaptureEvent::Tick { at: at(61) }]), &unfinished);
+    let stop = |table: &mut Table, _| {
+        let mut seen = Vec::new();
+        table.finish_all(at(2), &mut seen);
+        seen
+    };
+    check(stop, &unfinished);
 }

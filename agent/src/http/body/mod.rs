@@ -4,6 +4,7 @@
 //! In: content as it passes, and how much of it was lost. Out: [`Content`], on the message. Samples
 //! hold credentials: they are wiped on drop, have no `Debug` output, and end at observation.
 
+pub mod coding;
 pub mod grpc;
 pub mod route;
 pub mod sample;

@@ -83,7 +83,7 @@ impl Sample {
         !self.is_cut
     }
 
-    /// The bytes, with their content coding.
+    /// The bytes, with their content coding; see [`decode`](super::coding::decode).
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -16,7 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     http::{
-        body::sample::Purpose,
+        body::{
+            coding::{self, End},
+            sample::Purpose,
+        },
         message::{Note, Request},
         path::percent_decoded,
     },
@@ -95,8 +98,12 @@ pub fn of_request(request: &Request, notes: &[Note], cuts: &mut Cuts) -> Option<
     let sample = request.content.sample()?;
     let Purpose::Operation(protocol) = sample.purpose() else { return None };
     let mut found = Found::default();
-    let body = sample.bytes();
-    let is_whole = sample.is_whole() && !notes.contains(&Note::RequestBodyLost);
+    let decoded = coding::decode(sample, &request.fields);
+    let body = decoded.octets();
+    let is_whole = decoded.is_whole() && !notes.contains(&Note::RequestBodyLost);
+    if matches!(decoded.end(), End::TooLarge | End::Bomb) {
+        cuts.record("body");
+    }
     match protocol {
         Protocol::JsonRpc | Protocol::Mcp | Protocol::Grpc => {
             jsonrpc::read(body, protocol, &mut found);

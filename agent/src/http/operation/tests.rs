@@ -1,6 +1,9 @@
 //! What requests ask for, as the specifications of the protocols and their odd users write it.
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::{Just, Strategy, any, prop},
+    prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -136,6 +139,33 @@ fn what_cannot_be_read_to_its_end_says_so() {
     let lost = request(Protocol::Mcp, "/", "", br#"{"method":"a"}"#);
     let found = of_request(&lost, &[Note::RequestBodyLost], &mut Cuts::default()).unwrap();
     check(&found, &["a", "…"]);
+}
+
+#[test]
+fn bodies_are_read_without_their_coding() {
+    let gzip = |plain: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let coded = |body: &[u8]| {
+        let mut request = request(Protocol::Mcp, "/mcp", "application/json", body);
+        request.fields.push(b"content-encoding", b"gzip");
+        request
+    };
+    let read = |request: &Request| {
+        let mut cuts = Cuts::default();
+        let found = of_request(request, &[], &mut cuts).unwrap();
+        (found, cuts.iter().collect::<Vec<_>>())
+    };
+    let (found, _) = read(&coded(&gzip(br#"{"method":"ping"}"#)));
+    check(&found, &["ping"]);
+    let (found, _) = read(&coded(br#"{"method":"ping"}"#));
+    check(&found, &["…"]);
+    let padded = format!(r#"{{"method":"ping","x":"{}"}}"#, "x".repeat(1_000_000));
+    let (found, cuts) = read(&coded(&gzip(padded.as_bytes())));
+    check(&found, &["ping", "…"]);
+    assert_eq!(cuts, ["body"]);
 }
 
 #[test]
@@ -286,10 +316,10 @@ proptest! {
     #[test]
     fn the_start_of_a_document_tells_no_more_than_the_whole(
         document in document(),
-        keep in 0.0..1.0_f64,
+        keep in any::<prop::sample::Index>(),
     ) {
         let body = document.to_string();
-        let cut = (body.len() as f64 * keep) as usize;
+        let cut = keep.index(body.len());
         for protocol in READ {
             let whole = read(protocol, "/", "application/json", body.as_bytes());
             let start = read(protocol, "/", "application/json", &body.as_bytes()[..cut]);

@@ -259,7 +259,8 @@ fn exchanges_of_a_connection_without_tls_say_so() {
     let mut host = Host::new();
     host.owner(7, Side::B, LOOPBACK);
     host.exchange(&[LOOPBACK]);
-    let mut table = Table::new(Limits { connections: 1, idle_nanos: NANOS_PER_SEC });
+    let mut table =
+        Table::new(Limits { connections: 1, idle_nanos: NANOS_PER_SEC, held_bytes: 1 << 20 });
     let mut seen = Vec::new();
     for event in host.out.drain(..) {
         table.accept(&event.borrow(), &mut seen);
