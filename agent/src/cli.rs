@@ -30,6 +30,10 @@ pub enum Command {
     Probe(Probe),
     /// Look at tokens.
     Token(Token),
+    /// Look at policies: what is wrong with one, what it says of a call, what one could be.
+    Policy(Policy),
+    /// Look at what can be configured.
+    Config(Config),
 }
 
 /// `scopewatch run`
@@ -139,6 +143,93 @@ pub struct Inspect {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `scopewatch policy`
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be done with a policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Tell what is wrong with a policy, and what is odd.
+    Check {
+        /// The policy (YAML).
+        file: PathBuf,
+    },
+    /// Tell what a policy says of a request, by which line, and why.
+    Explain(Explain),
+    /// Make a policy out of an OpenAPI document, 3.0 to 3.2, and print it.
+    Import {
+        /// The document (YAML or JSON).
+        openapi: PathBuf,
+    },
+    /// Tell the least that clients need, from an audit log (JSON lines).
+    Suggest {
+        /// The log.
+        log: PathBuf,
+    },
+    /// Check cases that are written beside a policy.
+    Test {
+        /// The cases (YAML), which name the policy.
+        file: PathBuf,
+    },
+}
+
+/// `scopewatch policy explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The policy (YAML).
+    pub file: PathBuf,
+    /// The request: METHOD TARGET, fields, an empty line.
+    #[arg(long, value_name = "FILE")]
+    pub request: PathBuf,
+    /// File with a token, to be sent as `Authorization: Bearer`.
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// Service that the request is made to; found by host and port if there are several.
+    #[arg(long, value_name = "ID")]
+    pub service: Option<String>,
+    /// Port that the request is made to.
+    #[arg(long, default_value_t = 443)]
+    pub port: u16,
+    /// Moment to judge it by (RFC 3339), in place of now.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+}
+
+/// `scopewatch config`
+#[derive(Debug, Args)]
+pub struct Config {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be done with what is configured.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON Schema of what operators write.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaOf::Config)]
+        of: SchemaOf,
+    },
+}
+
+/// What operators write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum SchemaOf {
+    /// The agent's configuration.
+    Config,
+    /// Policies.
+    Policy,
+    /// Cases of `policy test`.
+    Cases,
 }
 
 /// Where events go, and how.

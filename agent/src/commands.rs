@@ -3,8 +3,10 @@
 
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
+mod policy;
 mod private;
 mod probe;
+mod schema;
 mod token;
 
 use std::{
@@ -63,6 +65,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(cli::Token { command: cli::TokenCommand::Inspect(asked) }) => {
             token::inspect(&asked)
         }
+        Command::Policy(asked) => policy::policy(&asked),
+        Command::Config(asked) => schema::config(&asked),
     }
 }
 

@@ -11,6 +11,7 @@ mod files;
 mod http;
 mod packets;
 mod play;
+mod policy;
 mod tls;
 mod tokens;
 
@@ -52,6 +53,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "binding", run: tokens::binding, seeds: tokens::binding_seeds },
     Target { name: "challenge", run: tokens::challenge, seeds: tokens::challenge_seeds },
     Target { name: "key_set", run: tokens::key_set, seeds: tokens::key_set_seeds },
+    Target { name: "policy", run: policy::policy, seeds: policy::policy_seeds },
+    Target { name: "openapi", run: policy::document, seeds: policy::document_seeds },
+    Target { name: "router", run: policy::router, seeds: policy::router_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.

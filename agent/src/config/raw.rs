@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::Read as _, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::protocol::Sight};
@@ -10,7 +11,7 @@ use crate::{config::error::ConfigError, observation::SubjectMode, sandbox::proto
 const MAX_LEN: u64 = 1024 * 1024;
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What is captured, and how.
@@ -24,7 +25,7 @@ pub struct Config {
 }
 
 /// `capture:`
-#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capture {
     /// Size of the ring between kernel and agent in bytes: a power of two, 64 KiB to 1 GiB.
@@ -44,7 +45,7 @@ pub struct Capture {
 }
 
 /// `capture.plain_http:`
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainHttp {
     /// Servers' ports on which it is captured, at most 64, each 1 to 65535; none by default.
@@ -52,7 +53,7 @@ pub struct PlainHttp {
 }
 
 /// `capture.sockets`
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Sockets {
     /// The best way that the kernel has.
@@ -83,7 +84,7 @@ impl Sockets {
 }
 
 /// `capture.path`
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Path {
     /// From session secrets and ciphertext where that is possible, else from calls.
@@ -94,7 +95,7 @@ pub enum Path {
 }
 
 /// `flow:`
-#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flow {
     /// Connections that are followed at once over all workers, 16 to 10,000,000. Beyond it the
@@ -108,7 +109,7 @@ pub struct Flow {
 }
 
 /// `privacy:`
-#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Privacy {
     /// How subjects are named.

@@ -16,6 +16,7 @@ use crate::{
     token::{
         Credential,
         examination::{Binding, Examination},
+        extract::Location,
     },
 };
 
@@ -79,7 +80,8 @@ pub struct Call<'a> {
     pub content_complete: bool,
     /// Credentials, in wire order.
     pub credentials: &'a [Shown<'a>],
-    /// Operations of a protocol within HTTP, see [`super::operation`]; `None` if not known.
+    /// Operations of a protocol within HTTP, as `operation` of a route names them; `None` if they
+    /// are not known.
     pub operations: Option<&'a [String]>,
 }
 
@@ -114,6 +116,20 @@ pub enum Source {
 }
 
 impl Source {
+    /// Where `credential` stood.
+    #[must_use]
+    pub fn of(credential: &Credential) -> Self {
+        let name = || credential.name.clone().unwrap_or_default();
+        match credential.location {
+            Location::Authorization => Self::Authorization,
+            Location::Form => Self::Form,
+            Location::Query => Self::Query,
+            Location::Subprotocol => Self::Websocket,
+            Location::Cookie => Self::Cookie(name()),
+            Location::Field => Self::Header(name()),
+        }
+    }
+
     /// Whether RFC 6750 §2 names it, so that two of such are one too many.
     #[must_use]
     pub const fn is_standard(&self) -> bool {

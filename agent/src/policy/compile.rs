@@ -19,6 +19,7 @@ use crate::{
         compiled::{Accept, Origin, Policy, PolicyId, Route, Select, Service},
         error::{Located, Problem, Problems, nearest},
         glob::Glob,
+        openapi,
         place::{At, Place},
         proxy::Network,
         raw,
@@ -26,6 +27,8 @@ use crate::{
     },
     token::issuer::{Issuer, IssuerIndex},
 };
+
+pub use routes::{MAX_ALTERNATIVES, Written};
 
 /// Most services, issuers, and routes of one service.
 pub const MAX_SERVICES: usize = 1024;
@@ -127,7 +130,7 @@ impl<'r> Compiler<'r> {
         let accept = self.accept(&raw.accept);
         let mut routes = self.routes(raw);
         if let Some(openapi) = &raw.openapi {
-            self.import(openapi);
+            routes.extend(self.import(raw, openapi));
         }
         self.at_most("routes", routes.len(), MAX_ROUTES);
         rank(&mut routes);
@@ -215,13 +218,28 @@ impl<'r> Compiler<'r> {
         networks
     }
 
-    fn import(&mut self, at: &At<raw::OpenApi>) {
+    fn import(&mut self, service: &'r raw::Service, at: &At<raw::OpenApi>) -> Vec<Route> {
         let path = &at.value.file;
-        match (self.read)(path) {
-            Ok(text) => self.hash.update(&text),
+        let file = path.display().to_string();
+        let text = match (self.read)(path) {
+            Ok(text) => text,
             Err(reason) => {
-                let path = path.display().to_string();
-                self.refuse(at.place, Problem::Unreadable { path, reason });
+                self.refuse(at.place, Problem::Unreadable { path: file, reason });
+                return Vec::new();
+            }
+        };
+        self.hash.update(&text);
+        match openapi::import(&file, &text) {
+            Ok(document) => {
+                self.warnings.extend(document.warnings);
+                let trust = at.value.trust;
+                let context = routes::Context { service, file: file.into(), trust };
+                let routes = document.routes.iter();
+                routes.filter_map(|route| self.route(route, &context)).collect()
+            }
+            Err(located) => {
+                self.problems.push(located);
+                Vec::new()
             }
         }
     }

@@ -24,8 +24,8 @@ use crate::{
         template::Template,
     },
     token::{
-        extract::Scheme,
         issuer::{Issuer, IssuerIndex},
+        scheme::Scheme,
     },
 };
 

@@ -150,7 +150,7 @@ pub enum Problem {
     NotOpenApi(Option<String>),
     /// A scope that an operation needs and no scheme of the document defines.
     #[error(
-        "operation `{}` needs the scope `{}`, which no scheme defines",
+        "operation {} needs the scope `{}`, which no scheme defines",
         printable(operation),
         printable(scope)
     )]

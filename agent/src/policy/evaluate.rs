@@ -24,9 +24,6 @@ use crate::{
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];
 
-/// Most operations of one request that are judged. A batch has more than a person reads.
-pub const MAX_OPERATIONS: usize = 64;
-
 /// Judges calls by a policy.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -85,7 +82,12 @@ impl Engine {
     /// What the policy says of `call`; `None` if it says nothing.
     #[must_use]
     pub fn judge(&self, call: &Call<'_>) -> Option<Judgement> {
-        let selected = self.policy.select(&call.endpoint)?;
+        self.judge_at(self.policy.select(&call.endpoint)?, call)
+    }
+
+    /// As [`Self::judge`], for a call whose service is known.
+    #[must_use]
+    pub fn judge_at(&self, selected: Selected, call: &Call<'_>) -> Option<Judgement> {
         let service = self.policy.services.get(selected.service.0)?;
         if service.preflight == Preflight::Skip && is_preflight(call) {
             let judgement = self.plain(selected, service, call, Verdict::Allow, None);
@@ -310,6 +312,7 @@ fn add_by_method<'h>(
         let template = &route.template;
         template.trailing_slash != path.trailing_slash && !template.ends_open()
     });
+    add_by_operation(&exact, call, path, hits);
     if let Some(folded) = service.router.find_folded(path).map(routes) {
         let best = |all: &[&Route]| all.first().map(|route| Arc::clone(&route.id));
         if best(&folded) != best(&exact) {
@@ -317,7 +320,6 @@ fn add_by_method<'h>(
             add_by_operation(&folded, call, path, hits);
         }
     }
-    add_by_operation(&exact, call, path, hits);
     is_odd
 }
 
@@ -345,7 +347,7 @@ fn add_by_operation<'h>(
     match call.operations {
         Some([]) => add(general, None),
         Some(operations) => {
-            for operation in operations.iter().take(MAX_OPERATIONS) {
+            for operation in operations {
                 let fits = |route: &&&Route| {
                     route.operation.as_ref().is_none_or(|glob| glob.matches(operation))
                 };
@@ -359,3 +361,6 @@ fn add_by_operation<'h>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ const fn severity(reason: &Reason) -> Severity {
         | Reason::CaptureIncomplete => Severity::Low,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::{
         error::{Located, Problem},
         place::{At, Seconds},
     },
-    token::{extract::Scheme, issuer::Algorithm, profile::Profile},
+    token::{issuer::Algorithm, profile::Profile, scheme::Scheme},
 };
 
 /// A policy: who issues tokens, and what the services of this host take them for.

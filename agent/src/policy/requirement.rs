@@ -16,9 +16,9 @@ use crate::{
     token::{
         Content, Evidence, Format, Kind,
         examination::{Binding, Fault, SignatureState},
-        extract::Scheme,
         issuer::Issuer,
         profile::Profile,
+        scheme::Scheme,
     },
 };
 
@@ -153,8 +153,10 @@ impl Trial<'_> {
             Needed::Mtls => {
                 let handshake = call.endpoint.handshake;
                 let shown = handshake.is_some_and(|it| it.client_certificate.is_some());
-                // A handshake that was not seen whole does not tell that none was shown.
-                (shown || call.endpoint.transport == Transport::Plain).then_some(shown)
+                // Who resumes a session shows no certificate again, whoever showed one before.
+                let seen = handshake.is_some_and(|it| it.suite.is_some() && !it.resumed);
+                let plain = call.endpoint.transport == Transport::Plain;
+                (shown || seen || plain).then_some(shown)
             }
         }
     }
@@ -175,11 +177,27 @@ impl Trial<'_> {
             return findings.leave_open(Reason::OpaqueUnlearned);
         }
         self.issuer(shown, rule, findings);
+        if examination.grant.is_cut {
+            return self.cut(shown, rule, findings);
+        }
+        self.grant(shown, rule, findings);
+    }
+
+    /// Judges a token of which more was granted than was kept: what it seems to lack it may have.
+    fn cut(&self, shown: &Shown<'_>, rule: &TokenRule, findings: &mut Findings) {
+        let mut seeming = Findings::default();
+        self.grant(shown, rule, &mut seeming);
+        if seeming.verdict() != Verdict::Allow {
+            findings.leave_open(Reason::CaptureIncomplete);
+        }
+    }
+
+    fn grant(&self, shown: &Shown<'_>, rule: &TokenRule, findings: &mut Findings) {
         self.audience(shown, rule, findings);
         self.scopes(shown, rule, findings);
         self.roles(shown, rule, findings);
         for condition in &rule.claims {
-            if !condition.holds(&examination.grant.claims, self.params) {
+            if !condition.holds(&shown.examination.grant.claims, self.params) {
                 findings.deny(Reason::ClaimCondition(condition.id.clone()));
             }
         }
@@ -197,16 +215,8 @@ impl Trial<'_> {
                 fault => findings.deny(fault.into()),
             }
         }
-        let now = self.call.time.as_secs();
-        let claims = shown.credential.claims();
-        let leeway = examination.leeway;
-        if claims.and_then(|it| it.expires_at).is_some_and(|end| now >= end.saturating_add(leeway))
-        {
-            findings.deny(Reason::Expired);
-        }
-        let start = claims.and_then(|it| it.not_before);
-        if start.is_some_and(|start| now.saturating_add(leeway) < start) {
-            findings.deny(Reason::NotYetValid);
+        if let Some(fault) = examination.fault_at(self.call.time) {
+            findings.deny((&fault).into());
         }
     }
 

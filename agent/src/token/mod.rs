@@ -30,7 +30,7 @@ pub mod secret;
 pub mod shape;
 pub mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verify;
 
 use std::{fmt, sync::Arc};

@@ -10,7 +10,7 @@ use crate::{
         raw,
     },
     token::{
-        issuer::{Algorithm, Issuer, KeyOrigin, ObservedFrom},
+        issuer::{Issuer, KeyOrigin, ObservedFrom},
         profile::Profile,
     },
 };
@@ -27,9 +27,7 @@ impl Compiler<'_> {
             let what = "`algs` must name an algorithm, or be left out";
             self.refuse(raw.algs.place, Problem::Invalid(what));
         }
-        let symmetric =
-            |alg: &Algorithm| matches!(alg, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512);
-        let count = raw.algs.value.iter().filter(|alg| symmetric(alg)).count();
+        let count = raw.algs.value.iter().filter(|alg| alg.is_symmetric()).count();
         if count > 0 && count < raw.algs.value.len() {
             let what = "`algs` must not have HS algorithms beside others: a public key could be \
                         taken for a secret (RFC 8725 §2.1)";
