@@ -131,6 +131,9 @@ pub enum TokenCommand {
 /// `scopewatch token inspect`
 #[derive(Debug, Args)]
 pub struct Inspect {
+    /// Policy (YAML) whose issuers are trusted, by the keys in it and in files.
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks")]
+    pub policy: Option<PathBuf>,
     /// Keys of its issuer: a JWK set or a PEM public key.
     #[arg(long, value_name = "FILE")]
     pub jwks: Option<PathBuf>,

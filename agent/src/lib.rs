@@ -8,7 +8,6 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod failure;
-pub mod keyring;
 pub mod pipeline;
 // Words that several stages use.
 pub mod clock;
@@ -33,6 +32,7 @@ pub mod http1;
 pub mod http2;
 // 5 exchanges to observations
 pub mod identity;
+pub mod keyring;
 pub mod observation;
 pub mod rules;
 pub mod token;

@@ -3,7 +3,7 @@
 //! In: a token on standard input, never as an argument, which others could see. Out: an
 //! `Inspection`, as text or as JSON; the exit code is 0 only if the token is valid.
 
-use std::{fs, io, io::Read as _};
+use std::{fs, io, io::Read as _, path::Path};
 
 use zeroize::Zeroizing;
 
@@ -11,7 +11,9 @@ use crate::{
     cli,
     clock::Timestamp,
     commands::{configuration, print, replay_key},
+    config::policyfile,
     failure::{ExitCode, Failure, chain},
+    keyring,
     observation::SubjectMode,
     token::{
         MAX_TOKEN,
@@ -28,7 +30,7 @@ const MAX_INPUT: usize = MAX_TOKEN + 1024;
 /// # Errors
 /// It is not valid, or something cannot be read.
 pub fn inspect(asked: &cli::Inspect) -> Result<(), Failure> {
-    let cli::Inspect { jwks, at, config, json } = asked;
+    let cli::Inspect { policy, jwks, at, config, json } = asked;
     let config = configuration(config.as_deref(), None)?;
     let at = match at {
         Some(text) => Timestamp::from_rfc3339(text).ok_or_else(|| {
@@ -39,20 +41,10 @@ pub fn inspect(asked: &cli::Inspect) -> Result<(), Failure> {
     };
     let input = token()?;
     let token = bare(&input);
-    let trust = match jwks {
-        Some(path) => {
-            let file = fs::File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
-            let mut text = String::new();
-            file.take(MAX_SET as u64 + 1)
-                .read_to_string(&mut text)
-                .map_err(|error| Failure::unreadable(path, &error))?;
-            let keys = KeySet::read(&text).map_err(|error| {
-                let message = format!("cannot use {}: {}", path.display(), chain(&error));
-                Failure::new(ExitCode::Data, message)
-            })?;
-            inspect::trust_by_keys(token, keys)
-        }
-        None => Trust::default(),
+    let trust = match (policy, jwks) {
+        (Some(path), _) => trust_by_policy(path)?,
+        (None, Some(path)) => inspect::trust_by_keys(token, keys(path)?),
+        (None, None) => Trust::default(),
     };
     let inspection = match config.subject {
         SubjectMode::Plain => inspect::inspect(token, &trust, at, &|name| Some(name.to_owned())),
@@ -69,6 +61,25 @@ pub fn inspect(asked: &cli::Inspect) -> Result<(), Failure> {
     };
     print(&text)?;
     if inspection.valid { Ok(()) } else { Err(invalid(&inspection)) }
+}
+
+fn trust_by_policy(path: &Path) -> Result<Trust, Failure> {
+    let wrong = |problem: String| Failure::new(ExitCode::Config, problem);
+    let compiled = policyfile::load(path).map_err(|problems| wrong(problems.to_string()))?;
+    keyring::standing(compiled.policy.issuers).map_err(|error| wrong(chain(&error)))
+}
+
+fn keys(path: &Path) -> Result<KeySet, Failure> {
+    let file = fs::File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
+    let mut text = String::new();
+    // One byte more than is read of a set, so that a longer one is told from one of that length.
+    file.take(MAX_SET as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::unreadable(path, &error))?;
+    KeySet::read(&text).map_err(|error| {
+        let message = format!("cannot use {}: {}", path.display(), chain(&error));
+        Failure::new(ExitCode::Data, message)
+    })
 }
 
 fn invalid(inspection: &Inspection) -> Failure {

@@ -165,6 +165,16 @@ impl Keyring {
     }
 }
 
+/// The issuers with the keys that the policy holds or that lie in files, without fetching any.
+///
+/// # Errors
+/// As of [`Keyring::start`].
+pub fn standing(issuers: Vec<Issuer>) -> Result<Trust, KeyringError> {
+    let shelves = issuers.into_iter().map(|issuer| Shelf::read(&Arc::new(issuer)));
+    let shelves = shelves.collect::<Result<_, _>>()?;
+    Ok(Keeper { shelves, client: None, generation: 1 }.trust())
+}
+
 fn observed_from(issuer: &Issuer) -> impl Iterator<Item = &ObservedFrom> {
     issuer.keys.iter().filter_map(|origin| match origin {
         KeyOrigin::Observed(from) => Some(from),

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::{
-    jwt::{MAX_SCOPE, MAX_SCOPES},
+    jwt::{MAX_SCOPE, MAX_SCOPES, keep},
     scheme::Scheme,
     shape,
 };
@@ -147,7 +147,7 @@ impl Challenge {
         let mut words = |name, most| {
             let words = value(name).unwrap_or_default().split_ascii_whitespace();
             let words = cuts.list("challenges", words, most);
-            words.iter().map(|word| cuts.text("challenges", word, MAX_SCOPE)).collect::<Vec<_>>()
+            words.iter().map(|word| keep(cuts, "challenges", word, MAX_SCOPE)).collect::<Vec<_>>()
         };
         Self {
             scheme: Scheme::from_name(scheme)

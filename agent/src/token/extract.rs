@@ -329,11 +329,11 @@ fn expose(
     let Some(start) = memchr::memchr2(b'?', b'#', address) else { return };
     let rest = address.get(start + 1..).unwrap_or_default();
     for part in rest.split(|byte| matches!(byte, b'?' | b'#')) {
-        for (name, value) in parameters(part).filter(|(_, value)| !value.is_empty()) {
+        for (name, _) in parameters(part).filter(|(_, value)| !value.is_empty()) {
             let listed =
                 SECRETS.iter().copied().chain(extra).find(|each| each.as_bytes() == &*name);
             let exposure = listed.map(|parameter| Exposure { place, parameter });
-            found.extend(exposure.filter(|each| !found.contains(each) && !value.is_empty()));
+            found.extend(exposure.filter(|each| !found.contains(each)));
         }
     }
 }

@@ -2,8 +2,7 @@
 //! [`Inspection`]: header, claims, and every check with what came of it. The token itself is not in
 //! it, nor its signature, nor what of its claims has the shape of a secret.
 
-use std::sync::Arc;
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};

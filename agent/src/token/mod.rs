@@ -5,7 +5,8 @@
 //! Token bytes are borrowed from the request and end here. Nothing in here reads a clock or a file,
 //! and no input makes it panic. `reader.rs` is the way in; `extract.rs` finds, `jwt.rs` decodes,
 //! `verify.rs` examines with `keys.rs` and `jwk.rs`, `grant.rs` tells what is granted by the table
-//! in `profile.rs`.
+//! in `profile.rs`. Per call, `binding.rs` says whether the sender proved the token to be theirs,
+//! and `challenge.rs` why a server refused.
 
 mod address;
 pub mod binding;

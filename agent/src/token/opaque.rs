@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn checksums_of_github_are_checked() {
-        // Published as examples by their finders, long revoked; then with one character changed.
-        let genuine = concat!("ghp_", "zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17");
+        // The checksums are python3's: zlib.crc32, in digits 0-9, A-Z, a-z.
+        let genuine = concat!("ghp_", "scopewatchscopewatchscopewatch", "0pVJoe");
         assert!(!is_counterfeit(genuine));
-        assert!(!is_counterfeit(concat!("ghp_", "wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx")));
-        assert!(is_counterfeit(&genuine.replace('z', "y")));
-        assert!(is_counterfeit(&genuine.replace("17", "18")));
+        assert!(!is_counterfeit(concat!("ghs_", "Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0", "2ZFgkD")));
+        assert!(is_counterfeit(&genuine.replacen("sco", "Sco", 1)));
+        assert!(is_counterfeit(&genuine.replace("Joe", "Jof")));
         assert!(is_counterfeit("gho_16C7e42F292c6912E7710c838347Ae178B4a"));
         // Newer forms are longer, and other issuers have no checksum.
         for other in ["ghp_short", "ghs_16C7e42F292c6912E7710c838347Ae178B4a0", "glpat-x", ""] {

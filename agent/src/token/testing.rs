@@ -1,7 +1,6 @@
 //! Requests and tokens for tests. Keys are made anew for each process, or come from RFCs.
 
-use std::collections::BTreeSet;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     rand::SystemRandom,

@@ -137,13 +137,15 @@ fn what_is_against_the_grammar_costs_no_more_than_itself() {
 fn text_is_scrubbed_and_cut() {
     let token = "eyJhbGciOiJub25lIn0.e30.c2ln";
     let field = format!(
-        "Bearer error_description=\"bad token {token} sent\", error_uri=\"https://e/?t=1\""
+        "Bearer error_description=\"bad token {token} sent\", error_uri=\"https://e/?t=1\", \
+         scope=\"a {token}\""
     );
     check(
         &field,
         &[Challenge {
             description: some("bad token {token} sent"),
             error_uri: some("https://e/"),
+            scopes: words("a {token}"),
             ..NONE
         }],
     );
