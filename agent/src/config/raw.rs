@@ -120,7 +120,7 @@ pub struct Privacy {
 }
 
 /// `policy:`
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// File with the policy; none for none. It is read again when it changes, and on SIGHUP.

@@ -112,7 +112,11 @@ fn what(event: &Event) -> String {
     let method = http.and_then(|http| http.method.as_deref()).unwrap_or("?");
     let path = http.and_then(|http| http.path.as_deref()).unwrap_or("-");
     let lasts = match event.event.r#type {
-        EventType::Access => "",
+        EventType::Access
+        | EventType::ScopeCheck
+        | EventType::PolicyLoaded
+        | EventType::PolicyChanged
+        | EventType::PolicyRejected => "",
         EventType::AccessBegun => " (lasts)",
     };
     format!("{} {}{lasts}", printable(method), printable(path))
