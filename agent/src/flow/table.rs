@@ -16,7 +16,7 @@ use crate::{
     capture::{CaptureEvent, SessionKey, Skip},
     clock::{NANOS_PER_SEC, Timestamp},
     flow::{
-        chunk::{Chunk, Connection, Direction, Payload, Transport, UNKNOWN_LOSS},
+        chunk::{Attribution, Chunk, Connection, Direction, Payload, Transport, UNKNOWN_LOSS},
         stream::Stream,
     },
     http::{
@@ -192,7 +192,10 @@ impl Table {
                 self.make_room(at, &session, out);
                 let peer_attribution = peer.map(|holder| holder.attribution);
                 let peer = peer.map(|holder| self.process(holder.pid));
-                let connection = Arc::make_mut(&mut self.flow(session, at).connection);
+                // Who reads what passes at the socket says itself what of it was missed.
+                let told = attribution != Attribution::TlsCall;
+                let flow = self.flow_from(session, at, told);
+                let connection = Arc::make_mut(&mut flow.connection);
                 connection.socket = Some(socket);
                 connection.attribution = attribution;
                 (connection.peer, connection.peer_attribution) = (peer, peer_attribution);
@@ -271,6 +274,11 @@ impl Table {
 
     /// The flow of a session, made if it is new, and marked as the one used last.
     fn flow(&mut self, session: SessionKey, at: Timestamp) -> &mut Flow {
+        self.flow_from(session, at, false)
+    }
+
+    /// The same; `told` is whether losses at its start are told, and need not be suspected.
+    fn flow_from(&mut self, session: SessionKey, at: Timestamp, told: bool) -> &mut Flow {
         let Self { flows, by_pid, processes, counts, begun, wanted, .. } = self;
         let begun = *begun.get_or_insert(at);
         let flow = flows.get_or_insert_mut(session, || {
@@ -278,7 +286,7 @@ impl Table {
             by_pid.entry(session.pid).or_default().insert(session);
             let process = named(processes, session.pid);
             let older = process.started.is_none_or(|started| started < begun);
-            let joined_late = older && at.since(begun) < OLD_CONNECTION_NANOS;
+            let joined_late = !told && older && at.since(begun) < OLD_CONNECTION_NANOS;
             let connection = Connection::new(connection_id(session), process);
             Flow::new(connection, wanted.clone(), joined_late, at)
         });

@@ -7,13 +7,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{
-    calls::Bearer,
+    calls::{Bearer, Testbed},
     child::Reaped,
     clients::{Reply, Request, curl},
+    openssl::{Client, Opening, Prelude, Release},
     require_root,
 };
 
-use super::lab::Lab;
+use super::{lab::Lab, pair::Pair};
 
 #[test]
 fn bodies_are_counted_whatever_frames_them() -> Result<()> {
@@ -30,6 +31,66 @@ fn bodies_are_counted_whatever_frames_them() -> Result<()> {
     let reply = curl(lab.testbed.target(), &request)?;
     lab.tell(request, reply);
     lab.finish().map(drop)
+}
+
+#[test]
+fn pipelined_requests_are_told_one_by_one() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let release = Release::named("system").context("no such release")?;
+    let mut client = Client::start(release, testbed.target())?;
+    let mut lab = Lab::watch(testbed, "")?;
+    client.open("one", Opening::default())?;
+    for round in ["first", "second"] {
+        let [a, b] = ["a", "b"].map(|nth| lab.request(&format!("/api/{round}/{nth}")));
+        let requests = [a?, b?];
+        let exchanged = client.exchange_two(
+            "pipelined_exchanges",
+            ["one", "one"],
+            [&requests[0], &requests[1]],
+        )?;
+        for (request, exchanged) in requests.into_iter().zip(exchanged) {
+            lab.tell(request, exchanged.reply);
+        }
+    }
+    lab.finish().map(drop)
+}
+
+/// What may come before TLS on a connection.
+const PRELUDES: [(&str, Prelude); 3] = [
+    ("a PROXY header", &[("client", "PROXY TCP4 192.0.2.1 192.0.2.2 40000 443\r\n")]),
+    (
+        "CONNECT to a proxy",
+        &[
+            ("client", "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n"),
+            ("server", "HTTP/1.1 200 Connection established\r\n\r\n"),
+        ],
+    ),
+    (
+        "STARTTLS of mail",
+        &[
+            ("server", "220 localhost ESMTP\r\n"),
+            ("client", "EHLO localhost\r\n"),
+            ("server", "250-localhost\r\n250 STARTTLS\r\n"),
+            ("client", "STARTTLS\r\n"),
+            ("server", "220 go ahead\r\n"),
+        ],
+    ),
+];
+
+#[test]
+fn tls_may_begin_after_a_prelude() -> Result<()> {
+    require_root()?;
+    for (name, prelude) in PRELUDES {
+        let mut pair = Pair::start_after("system", prelude)?;
+        let opened = pair.client.open("one", Opening { prelude, ..Opening::default() });
+        opened.with_context(|| name)?;
+        for nth in ["first", "second"] {
+            pair.exchange("one", &format!("/api/{nth}"))?;
+        }
+        pair.finish_opened().with_context(|| format!("after {name}"))?;
+    }
+    Ok(())
 }
 
 #[test]

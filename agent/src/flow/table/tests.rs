@@ -414,3 +414,29 @@ fn a_session_that_is_not_followed_to_its_end_is_unfinished() {
     };
     check(stop, &unfinished);
 }
+
+/// Two requests in one piece and their answers, of a process that is older than the capture.
+#[track_caller]
+fn check_pipelined(attribution: Attribution, paired: bool) {
+    let mut table = Table::new(LIMITS);
+    let key = session(7, 0x10);
+    let ends = ["127.0.0.1:443", "127.0.0.1:50000"].map(|end| end.parse().unwrap());
+    let socket = Socket { cookie: 3, local: ends[0], remote: ends[1], netns: 0 };
+    let asked = "GET /a HTTP/1.1\r\nHost: h\r\n\r\nGET /b HTTP/1.1\r\nHost: h\r\n\r\n";
+    let answered = "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    let events = [
+        CaptureEvent::Socket { at: at(1), session: key, socket, attribution, peer: None },
+        data(1, key, Direction::Inbound, 0, asked),
+        data(1, key, Direction::Outbound, 0, answered),
+    ];
+    let seen = feed(&mut table, events);
+    let whole = |seen: &Seen| seen.exchange.request.is_some() && seen.exchange.response.is_some();
+    assert_eq!(seen.iter().all(whole), paired, "{attribution}");
+}
+
+#[test]
+fn only_calls_may_have_missed_the_start_of_a_connection_without_saying_so() {
+    check_pipelined(Attribution::SocketCall, true);
+    check_pipelined(Attribution::KeyOnly, true);
+    check_pipelined(Attribution::TlsCall, false);
+}
