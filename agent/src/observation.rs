@@ -336,7 +336,8 @@ impl Observer {
         }
     }
 
-    /// What the policy, if there is one, makes of an exchange of which a request was seen.
+    /// What the policy, if there is one, makes of an exchange of which a request was seen. It is
+    /// judged at its end: asked twice, its proof would be a replay.
     fn look(
         &mut self,
         rules: &Rules,
@@ -351,6 +352,9 @@ impl Observer {
         else {
             return Looked::default();
         };
+        if exchange.phase == Phase::Begun {
+            return Looked::default();
+        }
         let operations = operations.and_then(judged::named);
         let scene = Scene {
             exchange,
@@ -394,7 +398,8 @@ impl Observer {
         let claims = credential.and_then(Credential::claims);
         let named = |name: &String| self.named(name);
         // As the dialect of the issuer has it, where the policy names the issuer.
-        let grant = credential.map(|credential| &credential.examination.grant);
+        let known = credential.filter(|credential| credential.examination.issuer.is_some());
+        let grant = known.map(|credential| &credential.examination.grant);
         let (subject, client_id) = match (grant, claims) {
             (Some(grant), _) if grant.subject.is_some() || grant.client_id.is_some() => {
                 (grant.subject.as_ref(), grant.client_id.as_ref())

@@ -72,7 +72,9 @@ group! {
 /// What was decided, by the policy and by the server.
 pub(super) fn authz(seen: &Observation, server_outcome: ServerOutcome, cuts: &mut Cuts) -> Authz {
     let credential = seen.credential();
-    let grant = credential.map(|credential| &credential.examination.grant);
+    // As its issuer's dialect has it, where the policy names the issuer.
+    let known = credential.filter(|credential| credential.examination.issuer.is_some());
+    let grant = known.map(|credential| &credential.examination.grant);
     let granted = grant.filter(|grant| !grant.scopes.is_empty()).map(|grant| &grant.scopes);
     let claimed = credential.and_then(Credential::claims).map(|claims| &claims.scopes);
     let refused = seen.challenges.iter().find(|challenge| challenge.error.is_some());

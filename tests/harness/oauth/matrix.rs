@@ -207,9 +207,31 @@ fn tokens() -> Vec<Call> {
             &["signature_bad"],
         ),
         refused("a token cut off", json!({"forge": {}, "break": "truncated"}), &["malformed"]),
-        refused("an ID token", json!({"grant": "person", "part": "id_token"}), &["kind_mismatch"]),
+        row(
+            "the first half of a token",
+            "sound",
+            with(json!({"forge": {}, "break": "halved"})),
+            401,
+            Unknown(&["opaque_unlearned"]),
+        ),
+        refused(
+            "an ID token",
+            json!({"grant": "person", "part": "id_token"}),
+            &[
+                "kind_mismatch",
+                "claim_missing:client_id",
+                "claim_missing:jti",
+                "client_not_allowed",
+                "audience_mismatch",
+                "scope_missing:orders:read,orders:admin",
+            ],
+        ),
         refused("a token without id", forged(&json!({"jti": null})), &["claim_missing:jti"]),
-        refused("a token without expiry", forged(&json!({"exp": null})), &["claim_missing:exp"]),
+        refused(
+            "a token without expiry",
+            forged(&json!({"exp": null})),
+            &["claim_missing:exp", "lifetime_exceeded"],
+        ),
         row(
             "an opaque token",
             "sound",

@@ -56,9 +56,10 @@ function exchange(port, { method, path, fields = [], body, certificate }) {
 
 function exchangeByHttp2(port, { method, path, fields = [], body, certificate }) {
   return new Promise((resolve, reject) => {
-    const session = connect(`https://localhost:${port}`, { ca, family: 4, ...certificates[certificate] });
+    const options = { ca, servername: "localhost", ...certificates[certificate] };
+    const session = connect(`https://127.0.0.1:${port}`, options);
     session.on("error", reject);
-    const pseudo = { ":method": method, ":path": path };
+    const pseudo = { ":method": method, ":path": path, ":authority": `localhost:${port}` };
     const request = session.request({ ...pseudo, ...Object.fromEntries(fields) });
     const answer = { text: "" };
     request.on("response", (headers) => Object.assign(answer, { status: headers[":status"], headers }));
@@ -192,7 +193,8 @@ async function forged({ forge, header = {}, key = "RS256", bound, break: broken 
   const parts = token.split(".");
   if (broken === "claims") parts[1] = encode({ ...claims, sub: "root" });
   if (broken === "signature") parts[2] = "";
-  if (broken === "truncated") return token.slice(0, parts[0].length + 12);
+  if (broken === "truncated") parts[1] = parts[1].slice(0, 12);
+  if (broken === "halved") return token.slice(0, parts[0].length + 12);
   return parts.join(".");
 }
 

@@ -116,11 +116,8 @@ fn a_crowd_of_connections_has_a_bound_and_who_is_idle_makes_room() {
     let followed: usize = asked.unwrap_or(FOLLOWED);
     let offered = followed + followed / 2;
     let mut rig = Rig::with(followed);
-    let limits = table::Limits {
-        connections: followed,
-        idle_nanos: u64::MAX,
-        held_bytes: usize::MAX,
-    };
+    let limits =
+        table::Limits { connections: followed, idle_nanos: u64::MAX, held_bytes: usize::MAX };
     let (mut table, mut seen) = (Table::new(limits), Vec::new());
     let before = resident();
     let mut open: HashMap<u32, (Line, Handmade)> = HashMap::new();
