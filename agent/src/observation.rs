@@ -287,6 +287,9 @@ impl Observer {
             let Rules { sources, trust, .. } = &*rules;
             self.reader.credentials(request, sources, trust, &mut cuts)
         });
+        if let Some(keyring) = &rules.keyring {
+            self.reader.missing().into_iter().for_each(|key| keyring.missing(key));
+        }
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
