@@ -339,8 +339,7 @@ impl Observer {
         }
     }
 
-    /// What the policy, if there is one, makes of an exchange of which a request was seen. It is
-    /// judged at its end: asked twice, its proof would be a replay.
+    /// What the policy, if there is one, makes of an exchange of which a request was seen.
     fn look(
         &mut self,
         rules: &Rules,
@@ -355,9 +354,6 @@ impl Observer {
         else {
             return Looked::default();
         };
-        if exchange.phase == Phase::Begun {
-            return Looked::default();
-        }
         let operations = operations.and_then(judged::named);
         let scene = Scene {
             exchange,
