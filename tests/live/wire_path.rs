@@ -2,7 +2,9 @@
 //! tells of both ends, whatever the peers agreed on and however they came to it.
 
 mod exactly_once;
+mod go;
 mod handshakes;
+mod http2;
 mod lab;
 mod matrix;
 mod namespaces;

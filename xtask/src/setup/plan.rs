@@ -54,7 +54,7 @@ pub const DEBIAN_RUST: [&[&str]; 2] = [
 pub const LLVMS: [u8; 3] = [22, 23, 21];
 
 /// Programs that tests and demo run, each with the packages that have it, the best first.
-pub const PEERS: [(&str, &[&str]); 9] = [
+pub const PEERS: [(&str, &[&str]); 11] = [
     ("nginx", &["nginx-light", "nginx", "nginx-core", "nginx-full", "nginx-extras"]),
     ("curl", &["curl"]),
     ("openssl", &["openssl"]),
@@ -64,6 +64,8 @@ pub const PEERS: [(&str, &[&str]); 9] = [
     ("node", &["nodejs"]),
     // Without the service that the package `apache2` would start.
     ("apache2", &["apache2-bin"]),
+    ("h2load", &["nghttp2-client"]),
+    ("go", &["golang-go"]),
     ("setpriv", &["util-linux"]),
 ];
 
