@@ -21,14 +21,27 @@ use scopewatch_harness::{
 
 use crate::{EVENTS_TIMEOUT, clean, only};
 
-/// Versions by curl's options.
-const VERSIONS: [(&str, [&str; 2]); 2] =
+/// Versions of TLS by curl's options, for HTTP/1.1.
+const VERSIONS: Versions =
     [("new", ["--tlsv1.3", "--tls-max=1.3"]), ("old", ["--tlsv1.2", "--tls-max=1.2"])];
+
+/// The same for HTTP/2.
+const HTTP2: Versions = [("new", ["--tlsv1.3", "--http2"]), ("old", ["--tls-max=1.2", "--http2"])];
+
+type Versions = [(&'static str, [&'static str; 2]); 2];
 
 const NODE: &str = r#"
 const fs = require("fs");
 const [cert, key] = process.argv.slice(1).map((path) => fs.readFileSync(path));
 const server = require("https").createServer({ cert, key }, (_, answer) => answer.end("ok"));
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"#;
+
+const NODE_HTTP2: &str = r#"
+const fs = require("fs");
+const [cert, key] = process.argv.slice(1).map((path) => fs.readFileSync(path));
+const server = require("http2").createSecureServer({ cert, key });
+server.on("stream", (stream) => { stream.respond({ ":status": 200 }); stream.end("ok"); });
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 "#;
 
@@ -69,23 +82,45 @@ asyncio.run(main())
 
 #[test]
 fn node_serves_with_its_own_openssl() -> Result<()> {
-    check(|testbed| script("node", "-e", NODE, testbed))
+    check(VERSIONS, |testbed| script("node", "-e", NODE, testbed))
 }
 
 #[test]
 fn python_serves_by_threads() -> Result<()> {
-    check(|testbed| script("/usr/bin/python3", "-c", PYTHON, testbed))
+    check(VERSIONS, |testbed| script("/usr/bin/python3", "-c", PYTHON, testbed))
 }
 
 #[test]
 fn python_serves_by_memory_bios() -> Result<()> {
-    check(|testbed| script("/usr/bin/python3", "-c", ASYNCIO, testbed))
+    check(VERSIONS, |testbed| script("/usr/bin/python3", "-c", ASYNCIO, testbed))
 }
 
 /// It accepts a connection when there is something to read: the first payload is the listener's.
 #[test]
 fn apache_serves_and_accepts_late() -> Result<()> {
-    check(apache)
+    check(VERSIONS, apache)
+}
+
+#[test]
+fn node_serves_http2() -> Result<()> {
+    check(HTTP2, |testbed| script("node", "-e", NODE_HTTP2, testbed))
+}
+
+#[test]
+fn apache_serves_http2() -> Result<()> {
+    check(HTTP2, apache)
+}
+
+/// Its TLS is not probed: the exchange is told from the client's end, which names no other.
+#[test]
+fn go_serves_http1_and_http2() -> Result<()> {
+    for versions in [VERSIONS, HTTP2] {
+        check_at("client", versions, |testbed| {
+            let program = super::go::build(testbed)?;
+            script(&program.to_string_lossy(), "serve", "", testbed)
+        })?;
+    }
+    Ok(())
 }
 
 /// A server that runs, and its port.
@@ -96,7 +131,16 @@ pub struct Serving {
 
 /// Starts the agent, then the server; makes an exchange by each version of TLS. Each must be one
 /// event that names both processes.
-fn check(start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
+fn check(versions: Versions, start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
+    check_at("server", versions, start)
+}
+
+/// The same, told from the end of `role`; where that is the client's, the server is not known.
+fn check_at(
+    role: &'static str,
+    versions: Versions,
+    start: impl Fn(&Testbed) -> Result<Serving>,
+) -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let dir = tempfile::tempdir()?;
@@ -104,13 +148,13 @@ fn check(start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
     let Serving { process, port } = start(&testbed)?;
     let target = Target::new(port, testbed.certificates());
     let mut made: Vec<(Sought, Reply)> = Vec::new();
-    for (version, options) in VERSIONS {
+    for (version, options) in versions {
         let request = Request::new("GET", &format!("/api/{version}"));
         let request = testbed.with_token(request, Bearer::Alice)?;
         let reply = curl_by_version(&target, &request, options)?;
         let (method, path) = (request.method, request.path);
         let client_port = reply.client_port;
-        let sought = Sought { role: "server", method, path, client_port, server_port: port };
+        let sought = Sought { role, method, path, client_port, server_port: port };
         made.push((sought, reply));
     }
     let late = agent.log().wait_for("both", EVENTS_TIMEOUT, |events| {
@@ -119,14 +163,21 @@ fn check(start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
     let stopped = agent.terminate()?;
     late.with_context(|| stopped.stderr.clone())?;
     clean(&stopped)?;
+    let version = if versions == HTTP2 { "2" } else { "1.1" };
     for (sought, reply) in &made {
         let event = only(&stopped.events, sought)?;
+        let client = reply.client_pid;
+        let (near, far) =
+            if role == "server" { (process.pid(), Some(client)) } else { (client, None) };
+        let named = event.pointer("/peer/pid").and_then(serde_json::Value::as_u64);
+        ensure!(named == far.map(u64::from), "the peer is not {far:?}: {event:#}");
         let expected = [
-            ("/process/pid", process.pid().into()),
-            ("/peer/pid", reply.client_pid.into()),
-            ("/observation/role", "server".into()),
+            ("/process/pid", near.into()),
+            ("/observation/role", role.into()),
             ("/identity/subject", "alice".into()),
             ("/http/status", reply.status.into()),
+            ("/http/resp_bytes", reply.length.into()),
+            ("/http/version", version.into()),
         ];
         for (field, value) in expected {
             let value: serde_json::Value = value;
@@ -140,7 +191,9 @@ fn check(start: impl Fn(&Testbed) -> Result<Serving>) -> Result<()> {
 pub fn script(program: &str, option: &str, text: &str, testbed: &Testbed) -> Result<Serving> {
     let certificates = testbed.certificates();
     let mut command = Command::new(program);
-    command.args([option, text]).args([&certificates.server, &certificates.server_key]);
+    command
+        .args([option, text].iter().filter(|word| !word.is_empty()))
+        .args([&certificates.server, &certificates.server_key]);
     let mut process = Reaped::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let mut line = String::new();
     let stdout = process.inner().stdout.take().context("no stdout")?;

@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 use scopewatch_harness::{is_root, oauth, openssl::RELEASES};
 
-use super::plan::{BPF_LINKER, DEBIAN_RUST, Facts, LLVMS, PEERS, TOOLS, Tool, llvm_packages};
+use super::plan::{
+    BPF_LINKER, DEBIAN_RUST, ELSEWHERE, Facts, LLVMS, PEERS, TOOLS, Tool, llvm_packages,
+};
 use crate::process::{answer, installed, succeeds};
 
 /// A target for which Debian's `core` is prebuilt.
@@ -28,7 +30,8 @@ pub fn gather(lists_fresh: bool) -> Facts {
         programs: PEERS
             .iter()
             .map(|(program, _)| *program)
-            .chain(["g++", "npm"])
+            .chain(ELSEWHERE.map(|(program, _)| program))
+            .chain(["g++"])
             .filter(|program| installed(program))
             .map(str::to_owned)
             .collect(),
@@ -55,8 +58,9 @@ pub fn gather(lists_fresh: bool) -> Facts {
 fn known_packages() -> Vec<String> {
     let rust = DEBIAN_RUST.into_iter().flatten().copied();
     let peers = PEERS.iter().flat_map(|(_, packages)| packages.iter().copied());
-    let mut names: Vec<String> =
-        rust.chain(peers).chain(["g++", "npm", "python3-venv"]).map(str::to_owned).collect();
+    let elsewhere = ELSEWHERE.map(|(_, package)| package);
+    let others = elsewhere.into_iter().chain(["g++", "python3-venv"]);
+    let mut names: Vec<String> = rust.chain(peers).chain(others).map(str::to_owned).collect();
     names.extend(LLVMS.into_iter().flat_map(llvm_packages));
     names
 }

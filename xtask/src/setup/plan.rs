@@ -54,7 +54,7 @@ pub const DEBIAN_RUST: [&[&str]; 2] = [
 pub const LLVMS: [u8; 3] = [22, 23, 21];
 
 /// Programs that tests and demo run, each with the packages that have it, the best first.
-pub const PEERS: [(&str, &[&str]); 10] = [
+pub const PEERS: [(&str, &[&str]); 11] = [
     ("nginx", &["nginx-light", "nginx", "nginx-core", "nginx-full", "nginx-extras"]),
     ("curl", &["curl"]),
     ("openssl", &["openssl"]),
@@ -64,9 +64,13 @@ pub const PEERS: [(&str, &[&str]); 10] = [
     ("node", &["nodejs"]),
     // Without the service that the package `apache2` would start.
     ("apache2", &["apache2-bin"]),
+    ("h2load", &["nghttp2-client"]),
     ("setpriv", &["util-linux"]),
     ("nft", &["nftables"]),
 ];
+
+/// Programs that often come from elsewhere than the system's packages, each with its package.
+pub const ELSEWHERE: [(&str, &str); 2] = [("npm", "npm"), ("go", "golang-go")];
 
 /// Needed by checks.
 pub const COMPONENTS: [&str; 2] = ["rustfmt", "clippy"];
@@ -133,7 +137,7 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     for (program, names) in PEERS {
         packages.any(program, facts, names);
     }
-    packages.package_clients(facts);
+    packages.often_from_elsewhere(facts);
     let complete = packages.is_complete() && RELEASES.iter().all(|one| has_openssl(facts, one));
     if facts.debian && facts.root && !facts.lists_fresh && !complete {
         return vec![doing("package lists", &["apt-get", "update"])];
@@ -319,10 +323,12 @@ impl Wanted {
         }
     }
 
-    /// What installs packages of Node and Python, as far as they come apart from those.
-    fn package_clients(&mut self, facts: &Facts) {
-        if !facts.programs.contains("npm") {
-            self.any("npm", facts, &["npm"]);
+    /// What often comes from elsewhere than the system's packages: what is in PATH will do.
+    fn often_from_elsewhere(&mut self, facts: &Facts) {
+        for (program, package) in ELSEWHERE {
+            if !facts.programs.contains(program) {
+                self.any(program, facts, &[package]);
+            }
         }
         if facts.debian {
             self.any("python3-venv", facts, &["python3-venv"]);

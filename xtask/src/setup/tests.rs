@@ -12,8 +12,8 @@ fn set(names: &str) -> BTreeSet<String> {
     names.split_whitespace().map(str::to_owned).collect()
 }
 
-const PEER_PACKAGES: &str = "nginx-light curl openssl cryptsetup-bin python3 wrk nodejs npm python3-venv apache2-bin nftables \
-     util-linux";
+const PEER_PACKAGES: &str = "nginx-light curl openssl cryptsetup-bin python3 wrk nodejs npm \
+     golang-go python3-venv apache2-bin nghttp2-client nftables util-linux";
 const BUILD_PACKAGES: &str =
     "g++ rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev libpolly-22-dev";
 
@@ -93,8 +93,8 @@ fn package_lists_are_fetched_before_packages_are_chosen() {
 fn a_fresh_machine_gets_everything_in_order() {
     let expected = "\
 apt-get install -y --no-install-recommends rustc-web cargo-web libstd-rust-web-dev-bpf g++ \
-llvm-22-dev libpolly-22-dev nginx-light curl cryptsetup-bin python3 wrk nodejs apache2-bin nftables \
-npm python3-venv
+llvm-22-dev libpolly-22-dev nginx-light curl cryptsetup-bin python3 wrk nodejs apache2-bin \
+nghttp2-client nftables npm golang-go python3-venv
 rustup component add rustfmt clippy
 rustup toolchain link bpf /usr
 env LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
@@ -127,8 +127,8 @@ fn without_root_the_packages_and_the_command_are_named() {
     let facts = Facts { root: false, lists_fresh: false, ..fresh() };
     let said = missing(&facts);
     let expected = "packages: rustc-web cargo-web libstd-rust-web-dev-bpf g++ llvm-22-dev \
-                    libpolly-22-dev nginx-light curl cryptsetup-bin python3 wrk nodejs apache2-bin nftables \
-                    npm python3-venv: run as root `apt-get update && apt-get install -y --no-install-recommends rustc-web cargo-web";
+                    libpolly-22-dev nginx-light curl cryptsetup-bin python3 wrk nodejs apache2-bin \
+                    nghttp2-client nftables npm golang-go python3-venv: run as root `apt-get update && apt-get install -y --no-install-recommends rustc-web cargo-web";
     assert!(said.starts_with(expected), "{said}");
     assert!(said.contains("Rust for BPF: run `rustup toolchain install nightly"), "{said}");
     // What works without root is done all the same.
@@ -142,7 +142,9 @@ fn elsewhere_than_on_debian_programs_are_looked_for() {
         debian: false,
         packages: BTreeSet::new(),
         candidates: BTreeSet::new(),
-        programs: set("nginx curl openssl cryptsetup python3 node npm apache2 setpriv nft"),
+        programs: set(
+            "nginx curl openssl cryptsetup python3 node npm go apache2 h2load setpriv nft",
+        ),
         bpf_linked: false,
         ..complete()
     };
@@ -160,7 +162,8 @@ fn a_nightly_with_source_replaces_the_packages() {
 
 #[test]
 fn a_linked_toolchain_will_do_wherever_it_came_from() {
-    let programs = set("nginx curl openssl cryptsetup python3 wrk node npm apache2 setpriv nft");
+    let programs =
+        set("nginx curl openssl cryptsetup python3 wrk node npm go apache2 h2load setpriv nft");
     let packages = BTreeSet::new();
     let facts = Facts { debian: false, programs, packages, ..complete() };
     assert_eq!((commands(&facts), missing(&facts)), (String::new(), String::new()));
