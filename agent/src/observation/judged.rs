@@ -196,11 +196,7 @@ impl Scene<'_> {
     /// Whether no credential can have been in a body that was not read. Only forms carry any (RFC
     /// 6750 §2.2).
     fn has_whole_content(&self) -> bool {
-        let is_form = self.request.fields.all("content-type").any(|sent| {
-            let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
-            media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-        });
-        if !is_form || self.request.body_bytes == 0 {
+        if !self.request.fields.is_form() || self.request.body_bytes == 0 {
             return self.has_all_fields();
         }
         let is_read = match &self.request.content {
