@@ -32,7 +32,7 @@ fn published_documents_are_used_or_refused_at_a_place() -> Result<()> {
                 is_a_policy(&document, said, dir.path())?;
             } else {
                 *refused += 1;
-                is_located(&document, said);
+                is_located(&document, &said);
             }
         }
     }
@@ -44,7 +44,7 @@ fn published_documents_are_used_or_refused_at_a_place() -> Result<()> {
 fn json_that_is_no_such_document_is_refused_at_a_place() -> Result<()> {
     let package = node_dir().join("node_modules/@readme/oas-examples/package.json");
     ensure!(package.is_file(), "example documents are missing: run `cargo xtask setup`");
-    is_located(&package, run(&["policy".as_ref(), "import".as_ref(), package.as_os_str()])?);
+    is_located(&package, &run(&["policy".as_ref(), "import".as_ref(), package.as_os_str()])?);
     Ok(())
 }
 
@@ -64,7 +64,7 @@ fn is_a_policy(document: &Path, said: Said, dir: &Path) -> Result<()> {
 }
 
 #[track_caller]
-fn is_located(document: &Path, said: Said) {
+fn is_located(document: &Path, said: &Said) {
     assert_eq!(said.code, Some(CONFIG), "{}: {}", document.display(), said.err);
     let place = said.err.strip_prefix("scopewatch: ").and_then(|it| place(it, document));
     assert!(place.is_some(), "no place in: {}", said.err);
