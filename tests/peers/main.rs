@@ -69,8 +69,9 @@ fn refusals_say_why() -> Result<()> {
     command.arg(format!("https://localhost:{}/api/orders/1", testbed.nginx().port()));
     let config = format!("header = \"Authorization: {field}\"\n");
     let head = String::from_utf8(child::checked(&mut command, config.as_bytes())?)?;
-    let challenge = "WWW-Authenticate: Bearer realm=\"orders\", error=\"insufficient_scope\"";
-    assert!(head.contains(challenge), "{head}");
+    // HTTP/2 has names in lower case (RFC 9113 §8.2.1).
+    let challenge = "www-authenticate: bearer realm=\"orders\", error=\"insufficient_scope\"";
+    assert!(head.to_ascii_lowercase().contains(challenge), "{head}");
     Ok(())
 }
 

@@ -104,12 +104,11 @@ fn curl_asks_by_http2() -> Result<()> {
     require_root()?;
     let mut lab = Lab::start()?;
     for (path, version) in [("/api/new", "--tlsv1.3"), ("/api/old", "--tls-max=1.2")] {
-        for method in ["GET", "POST", "HEAD"] {
+        // Nothing with a body: nginx answers before it has come and resets the stream, and whether
+        // it is told as unfinished goes by who was faster.
+        for method in ["GET", "DELETE", "HEAD"] {
             let mut request = lab.request(path)?;
             method.clone_into(&mut request.method);
-            if method == "POST" {
-                request = request.body("{\"item\":\"tea\"}");
-            }
             let reply = curl_by_version(lab.testbed.target(), &request, [version, "--http2"])?;
             lab.tell(request, reply);
         }
