@@ -62,12 +62,8 @@ macro_rules! named_enum {
         impl<'de> serde::Deserialize<'de> for $Enum {
             fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
                 let name = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(source)?;
-                Self::from_name(&name).ok_or_else(|| {
-                    serde::de::Error::invalid_value(
-                        serde::de::Unexpected::Str(&name),
-                        &concat!("a name of ", stringify!($Enum)),
-                    )
-                })
+                Self::from_name(&name)
+                    .ok_or_else(|| serde::de::Error::unknown_variant(&name, &[$($name),+]))
             }
         }
     };

@@ -287,6 +287,9 @@ impl Observer {
             let Rules { sources, trust, .. } = &*rules;
             self.reader.credentials(request, sources, trust, &mut cuts)
         });
+        if let Some(keyring) = &rules.keyring {
+            self.reader.missing().into_iter().for_each(|key| keyring.missing(key));
+        }
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
@@ -336,8 +339,7 @@ impl Observer {
         }
     }
 
-    /// What the policy, if there is one, makes of an exchange of which a request was seen. It is
-    /// judged at its end: asked twice, its proof would be a replay.
+    /// What the policy, if there is one, makes of an exchange of which a request was seen.
     fn look(
         &mut self,
         rules: &Rules,
@@ -352,9 +354,6 @@ impl Observer {
         else {
             return Looked::default();
         };
-        if exchange.phase == Phase::Begun {
-            return Looked::default();
-        }
         let operations = operations.and_then(judged::named);
         let scene = Scene {
             exchange,

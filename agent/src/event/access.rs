@@ -111,11 +111,14 @@ impl Author {
     }
 
     /// The event beside it that tells of a call for what was judged of it, if the call deserves
-    /// one.
+    /// one. One that lasts is told as soon as the server has answered, and once.
     #[must_use]
     pub fn scope_check(&mut self, seq: u64, seen: &Observation) -> Option<Event> {
-        let judged = seen.judged.as_ref()?;
+        let judged = seen.judged.as_ref().filter(|judged| !judged.is_told)?;
         let outcome = server_outcome(seen);
+        if seen.phase == Phase::Begun && outcome == ServerOutcome::Unknown {
+            return None;
+        }
         verdict::deserves_scope_check(judged, outcome)
             .then(|| self.event(EventType::ScopeCheck, judged.assessment.severity, seq, seen))
     }

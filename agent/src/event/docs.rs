@@ -151,8 +151,9 @@ shape of a token read `{token}`. What a token claims is what its bearer says, un
 Every exchange has an `access` event. Where a policy is given, `authz` tells what it says of the
 call, and whether the server agreed. A call has a `scope_check` beside its `access`, with the same
 groups, if the policy denies it, if the server refused what the policy allows or what could not be
-judged, and always if its route's data is confidential or of a stricter class. `event.severity` of a
-`scope_check` is that of an enforcement gap; that of an `access` tells of the form of its messages.
+judged, and always if its route's data is confidential or of a stricter class; for one that lasts as
+soon as the server has answered, and once. `event.severity` of a `scope_check` is that of an
+enforcement gap; that of an `access` tells of the form of its messages.
 
 Events of the types `policy.…` tell of the agent: they have the groups `event`, `host`, `agent` and
 `policy`, and no others. All others have every group but `policy`.

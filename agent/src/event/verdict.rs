@@ -95,7 +95,7 @@ pub(super) fn authz(seen: &Observation, server_outcome: ServerOutcome, cuts: &mu
         reasons: Vec::new(),
         server_required_scope: wanted.map_or_else(Vec::new, |challenge| challenge.scopes.clone()),
     };
-    let Some(Judged { judgement, assessment }) = &seen.judged else { return authz };
+    let Some(Judged { judgement, assessment, is_told: _ }) = &seen.judged else { return authz };
     let Judgement { verdict, reasons, required: Amount { all, any }, missing, .. } = judgement;
     authz.verdict = Some(*verdict);
     authz.assessment = Some(assessment.finding);

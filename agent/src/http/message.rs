@@ -156,6 +156,16 @@ impl Fields {
         Some(sent.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
     }
 
+    /// Whether a `content-type` says that the content is a form: `application/x-www-form-urlencoded`
+    /// (RFC 6750 §2.2).
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        self.all("content-type").any(|sent| {
+            let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
+            media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        })
+    }
+
     /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {

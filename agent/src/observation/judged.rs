@@ -4,14 +4,17 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    num::NonZeroUsize,
     sync::Arc,
 };
+
+use lru::LruCache;
 
 use crate::{
     flow::chunk::Connection,
     http::{
         body::Content,
-        message::{Exchange, Note, Request, Response, Role},
+        message::{Exchange, Note, Phase, Request, Response, Role},
         operation::{Operation, Operations, Protocol},
     },
     policy::{
@@ -24,9 +27,13 @@ use crate::{
         Credential,
         binding::{self, Binder},
         examination::Binding,
-        extract::Location,
     },
 };
+
+/// Exchanges that last and were looked at once, of which what was proved is remembered: as many as
+/// there are connections by default. One that was forgotten is looked at anew at its end, and its
+/// proof is then taken for a replay.
+const MAX_LASTING: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
 /// What became of judging an exchange.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +42,8 @@ pub struct Judged {
     pub judgement: Judgement,
     /// What that means beside the server's answer.
     pub assessment: Assessment,
+    /// Whether the same was told while the exchange lasted.
+    pub is_told: bool,
 }
 
 /// What came of looking at an exchange.
@@ -46,13 +55,28 @@ pub(super) struct Looked {
 }
 
 /// Judges for one worker: it remembers proofs, and the nonces of servers.
-#[derive(Default)]
 pub(super) struct Judge {
     binder: Binder,
+    /// By connection and position, exchanges that last.
+    lasting: LruCache<(u64, u64), Lasting>,
+}
+
+/// What came of looking at an exchange while it lasted.
+struct Lasting {
+    bindings: Vec<Binding>,
+    /// Whether the server had answered by then.
+    is_answered: bool,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self { binder: Binder::default(), lasting: LruCache::new(MAX_LASTING) }
+    }
 }
 
 impl Judge {
-    /// What `engine` makes of `scene`. To be asked once for each exchange.
+    /// What `engine` makes of `scene`. To be asked once for each phase of an exchange: what was
+    /// proved of credentials is settled by the first, as the second look would see a replay.
     pub(super) fn look(&mut self, engine: &Engine, scene: &Scene<'_>) -> Looked {
         let endpoint = scene.endpoint();
         let Some(service) = engine.service(&endpoint) else { return Looked::default() };
@@ -71,14 +95,26 @@ impl Judge {
                 service.proxies.iter().any(|network| network.contains(client.ip()))
             }),
         };
-        let credentials = scene.credentials.iter();
-        let bindings: Vec<_> =
-            credentials.map(|credential| self.binder.binding(credential, &shown)).collect();
+        let name = (scene.connection.id, scene.exchange.index);
+        let known = self.lasting.pop(&name);
+        let known = known.filter(|known| known.bindings.len() == scene.credentials.len());
+        let is_told = known.as_ref().is_some_and(|known| known.is_answered);
+        let bindings = known.map_or_else(
+            || {
+                let credentials = scene.credentials.iter();
+                credentials.map(|credential| self.binder.binding(credential, &shown)).collect()
+            },
+            |known| known.bindings,
+        );
         if let Some(response) = &scene.exchange.response {
             self.binder.answered(&shown, response);
         }
+        if scene.exchange.phase == Phase::Begun {
+            let is_answered = scene.status.is_some();
+            self.lasting.put(name, Lasting { bindings: bindings.clone(), is_answered });
+        }
         let judged = scene.judge(engine, &bindings);
-        Looked { bindings, judged }
+        Looked { judged: judged.map(|judged| Judged { is_told, ..judged }), bindings }
     }
 }
 
@@ -112,7 +148,7 @@ impl Scene<'_> {
             .iter()
             .zip(bindings)
             .map(|(credential, binding)| Shown {
-                source: source(credential),
+                source: Source::of(credential),
                 credential,
                 examination: &credential.examination,
                 binding: binding.clone(),
@@ -131,7 +167,7 @@ impl Scene<'_> {
         };
         let judgement = engine.judge(&call)?;
         let assessment = outcome::assess(&judgement, self.status);
-        Some(Judged { judgement, assessment })
+        Some(Judged { judgement, assessment, is_told: false })
     }
 
     /// Where it was seen.
@@ -160,11 +196,7 @@ impl Scene<'_> {
     /// Whether no credential can have been in a body that was not read. Only forms carry any (RFC
     /// 6750 §2.2).
     fn has_whole_content(&self) -> bool {
-        let is_form = self.request.fields.all("content-type").any(|sent| {
-            let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
-            media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-        });
-        if !is_form || self.request.body_bytes == 0 {
+        if !self.request.fields.is_form() || self.request.body_bytes == 0 {
             return self.has_all_fields();
         }
         let is_read = match &self.request.content {
@@ -213,15 +245,5 @@ pub(super) fn named(operations: &Operations) -> Option<Vec<String>> {
     is_complete.then(|| list.iter().flat_map(name).collect())
 }
 
-/// The place of a credential, as policies name it.
-fn source(credential: &Credential) -> Source {
-    let name = || credential.name.clone().unwrap_or_else(|| "".into());
-    match credential.location {
-        Location::Authorization => Source::Authorization,
-        Location::Form => Source::Form,
-        Location::Query => Source::Query,
-        Location::Subprotocol => Source::Websocket,
-        Location::Cookie => Source::Cookie(name()),
-        Location::Field => Source::Header(name()),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,8 @@ impl<'d> Import<'d> {
         match version {
             Some(at) if self.document.openapi.is_some() && known(&at.value) => Ok(()),
             Some(at) => Err(self.located(at.place, Problem::NotOpenApi(Some(at.value.clone())))),
-            None => Err(self.located(Place::default(), Problem::NotOpenApi(None))),
+            // Nothing of it is wrong more than its beginning.
+            None => Err(self.located(Place { line: 1, column: 1 }, Problem::NotOpenApi(None))),
         }
     }
 

@@ -210,11 +210,7 @@ fn subprotocol(field: &[u8]) -> Option<Presented<'_>> {
 /// meaning.
 fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>) {
     let Content::Sampled(sample) = &request.content else { return };
-    let is_form = request.fields.first("content-type").is_some_and(|sent| {
-        let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
-        media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-    });
-    if !is_form || request.method == "GET" {
+    if !request.fields.is_form() || request.method == "GET" {
         return;
     }
     let body = sample.bytes();

@@ -43,6 +43,11 @@ pub(super) fn parse(text: &str, at: Timestamp) -> Option<Request> {
     let mut lines = text.lines().skip_while(|line| line.is_empty() || line.starts_with('#'));
     let mut words = lines.next()?.split_ascii_whitespace();
     let (method, target) = (words.next()?, words.next()?);
+    // The forms of RFC 9112 §3.2; whoever hands over another file is told so, not answered.
+    let is_target = target.starts_with('/') || target.contains("://") || target == "*";
+    let is_request = is_target || method == "CONNECT";
+    is_request.then_some(())?;
+    words.next().is_none_or(|version| version.starts_with("HTTP/")).then_some(())?;
     let mut fields = Fields::default();
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':')?;
@@ -166,7 +171,12 @@ mod tests {
         let read = parse(text, Timestamp(1)).unwrap();
         assert_eq!((&*read.method, read.target.as_str()), ("POST", "/a?b"));
         assert_eq!((read.fields.len(), read.fields.first("x-y")), (2, Some(&b"z"[..])));
-        assert!(parse("GET", Timestamp(1)).is_none());
-        assert!(parse("GET / HTTP/1.1\nnonsense\n", Timestamp(1)).is_none());
+        for target in ["*", "http://h/a", "/"] {
+            assert!(parse(&format!("GET {target}\n"), Timestamp(1)).is_some(), "{target}");
+        }
+        assert!(parse("CONNECT h:443 HTTP/1.1\n", Timestamp(1)).is_some());
+        for text in ["GET", "GET / HTTP/1.1\nnonsense\n", "Dear all,\n", "GET / please\n"] {
+            assert!(parse(text, Timestamp(1)).is_none(), "{text}");
+        }
     }
 }

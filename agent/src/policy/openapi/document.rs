@@ -247,23 +247,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
-/// Reads a document: as YAML, of which JSON is a part; else as JSON, which may have tabs where
-/// YAML has none.
+/// Reads a document: as YAML, of which JSON is a part, but for tabs between its values; else as
+/// JSON, some of whose escapes YAML does not have, without places.
 pub(super) fn parse(file: &str, text: &str) -> Result<Document, Located> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            max_nodes: MAX_NODES,
-            max_events: MAX_NODES.saturating_mul(2),
-            max_total_scalar_bytes: crate::policy::compile::MAX_LENGTH,
-        },
-    };
-    let yaml = serde_saphyr::from_str_with_options(text, options);
-    let error = match yaml {
+    let error = match yaml(text) {
         Ok(document) => return Ok(document),
         Err(error) => error,
     };
     if text.trim_start().starts_with('{') {
+        // JSON's own tabs stand between values only: as spaces they move nothing.
+        if text.contains('\t')
+            && let Ok(document) = yaml(&text.replace('\t', " "))
+        {
+            return Ok(document);
+        }
         return serde_json::from_str(text).map_err(|error| {
             let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
             let at = Place { line: number(error.line()), column: number(error.column()) };
@@ -274,4 +271,16 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Document, Located> {
     }
     let at = error.location().map(Into::into).unwrap_or_default();
     Err(Located { file: file.into(), at, problem: Problem::from(&error) })
+}
+
+fn yaml(text: &str) -> Result<Document, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: MAX_NODES.saturating_mul(2),
+            max_total_scalar_bytes: crate::policy::compile::MAX_LENGTH,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options)
 }

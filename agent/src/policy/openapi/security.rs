@@ -19,9 +19,12 @@ impl Import<'_> {
         let listed = at.value.security.as_ref().or(document.security.as_ref());
         let Some(listed) = listed.filter(|listed| !listed.is_empty()) else {
             if listed.is_none() {
-                let what = "neither the operation nor the document says what calls need: they are \
-                            taken to need no credential";
-                self.warn(Place::default(), Problem::Invalid(what));
+                let what = "neither this operation nor the document says what calls need: it and \
+                            others like it are taken to need no credential";
+                let problem = Problem::Invalid(what);
+                if !self.out.warnings.iter().any(|told| told.problem == problem) {
+                    self.warn(at.place, problem);
+                }
             }
             return vec![anonymous()];
         };

@@ -100,6 +100,16 @@ fn what_is_odd_is_told_with_its_place() {
     );
 }
 
+#[test]
+fn operations_that_say_nothing_of_security_are_told_once() {
+    let text = "openapi: 3.0.0\npaths:\n  /a:\n    get: {}\n    put: {}\n";
+    let imported = import("api", text).unwrap();
+    let warnings: Vec<_> = imported.warnings.iter().map(ToString::to_string).collect();
+    let [only] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(only.starts_with("api:4:10: neither this operation nor the document"), "{only}");
+    assert_eq!(imported.routes.len(), 2);
+}
+
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     assert_eq!(import("api", text).unwrap_err().to_string(), expected);
@@ -108,7 +118,7 @@ fn refused(text: &str, expected: &str) {
 #[test]
 fn what_is_no_such_document_is_refused_with_its_place() {
     let not = "this is no OpenAPI document of version 3.0, 3.1 or 3.2";
-    refused("{}", &format!("api: {not}"));
+    refused("{}", &format!("api:1:1: {not}"));
     refused("info: {}\nswagger: '2.0'\n", &format!("api:2:10: {not}, but of `2.0`"));
     refused("openapi: 3.3.0\n", &format!("api:1:10: {not}, but of `3.3.0`"));
     refused("openapi: 3.10.0\n", &format!("api:1:10: {not}, but of `3.10.0`"));
@@ -121,5 +131,11 @@ fn what_is_no_such_document_is_refused_with_its_place() {
 #[test]
 fn json_with_tabs_is_read() {
     let text = "{\n\t\"openapi\": \"3.0.0\",\n\t\"paths\": {\"/a\": {\n\t\t\"get\": {\"security\": []}}}}\n";
-    assert_eq!(import("api", text).unwrap().routes.len(), 1);
+    let imported = import("api", text).unwrap();
+    let lines: Vec<_> = imported.routes.iter().map(shown).collect();
+    assert_eq!(lines, ["4 GET /a: "]);
+    refused(
+        "{\n\t\"swagger\": \"2.0\"}\n",
+        "api:2:13: this is no OpenAPI document of version 3.0, 3.1 or 3.2, but of `2.0`",
+    );
 }

@@ -19,9 +19,10 @@ use crate::{
     },
 };
 
-/// Connections that are followed, unless `SOAK_FLOWS` says: the long form has the 65,536 of the
-/// default configuration, and half as many again that find no room.
-const FOLLOWED: usize = 512;
+/// Connections that are followed, unless `SOAK_FLOWS` says: enough that what the process takes once,
+/// some megabytes, does not weigh. The long form has the 65,536 of the default configuration, and
+/// half as many again that find no room.
+const FOLLOWED: usize = 2048;
 
 /// Most that a connection may take in the wire path and behind it, in bytes: state of TCP and TLS,
 /// keys, names, codec.
