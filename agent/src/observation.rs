@@ -6,6 +6,7 @@
 //! traffic beyond its limit. Pure: time and key are handed in.
 
 mod judged;
+mod learnt;
 
 use std::sync::Arc;
 
@@ -291,6 +292,9 @@ impl Observer {
             self.reader.missing().into_iter().for_each(|key| keyring.missing(key));
         }
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
+        if let Some(keyring) = &rules.keyring {
+            learnt::key_set(keyring, exchange, connection, asked.as_ref());
+        }
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));
         let operations =

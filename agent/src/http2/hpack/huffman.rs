@@ -24,6 +24,8 @@ const LENGTHS: [u8; 257] = [
 const SHORT_BITS: u32 = 10;
 /// The longest code word, in bits.
 const LONGEST: usize = 30;
+/// The same, to be compared with counts of bits.
+const LONGEST_BITS: u32 = 30;
 const EOS: u16 = 256;
 
 /// What a look-up by the next [`SHORT_BITS`] bits gives; a length of 0 stands for a longer word.
@@ -122,9 +124,22 @@ pub enum HuffmanError {
 /// until then stays in `out`.
 pub fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), HuffmanError> {
     out.reserve(input.len().saturating_mul(8) / 5);
-    let mut input = input.iter();
     // The bits not yet decoded stand at the top of `bits`; there are `count` of them.
-    let (mut bits, mut count) = (0_u64, 0_u32);
+    let (mut rest, mut bits, mut count) = (input, 0_u64, 0_u32);
+    // Four octets at a time, as long as a whole word is there in any case: tokens are long, and
+    // are why this is where HTTP/2 spends its time.
+    while let Some((octets, after)) = rest.split_first_chunk::<4>() {
+        bits |= u64::from(u32::from_be_bytes(*octets)) << (32 - count);
+        count += 32;
+        rest = after;
+        while count >= LONGEST_BITS {
+            let (symbol, len) = word((bits >> 32) as u32);
+            out.push(u8::try_from(symbol).map_err(|_| HuffmanError::Eos)?);
+            bits <<= len;
+            count -= len;
+        }
+    }
+    let mut input = rest.iter();
     loop {
         while count < 56 {
             let Some(octet) = input.next() else { break };

@@ -187,6 +187,24 @@ fn rfc7541_5_2_padding_is_at_most_seven_ones() {
     assert_eq!(decode("").unwrap(), b"");
 }
 
+/// Octets are taken four at a time, the last ones by themselves. `f8` is `&`, in eight bits.
+#[test]
+fn rfc7541_5_2_a_string_ends_alike_whatever_its_length() {
+    for before in 0..10 {
+        let decode = |end: &str| {
+            let mut out = Vec::new();
+            let string = [vec![0xf8; before], bytes(end)].concat();
+            huffman::decode(&string, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        let text = "&".repeat(before);
+        assert_eq!(decode(""), Ok(text.clone()));
+        assert_eq!(decode("1f"), Ok(text + "a"));
+        assert_eq!(decode("1e"), Err(HuffmanError::Padding));
+        assert_eq!(decode("ff"), Err(HuffmanError::Padding));
+        assert_eq!(decode("ffffffff"), Err(HuffmanError::Eos));
+    }
+}
+
 /// `authorization: secret` was indexed before we watched: later requests refer to it.
 #[test]
 fn who_joins_late_resolves_what_was_inserted_since_and_nothing_older() {
