@@ -37,15 +37,8 @@ impl Rules {
     #[must_use]
     pub fn new(policy: Arc<Policy>, trust: Arc<Trust>, keyring: Option<Arc<Keyring>>) -> Self {
         let engine = Engine::new(policy);
-        let (mut fields, mut cookies) = (Vec::new(), Vec::new());
-        for source in engine.sources() {
-            match source {
-                Source::Header(name) => fields.push(name.to_string()),
-                Source::Cookie(name) => cookies.push(name.to_string()),
-                Source::Authorization | Source::Form | Source::Query | Source::Websocket => {}
-            }
-        }
-        Self { engine: Some(engine), trust, keyring, sources: Sources::new(&fields, &cookies) }
+        let sources = sources(&engine);
+        Self { engine: Some(engine), trust, keyring, sources }
     }
 
     /// Routes whose bodies name operations: those that the policy has a protocol for, and more where
@@ -65,6 +58,20 @@ impl Rules {
         });
         marked.collect()
     }
+}
+
+/// Fields and cookies in which services of the policy take tokens.
+#[must_use]
+pub fn sources(engine: &Engine) -> Sources {
+    let (mut fields, mut cookies) = (Vec::new(), Vec::new());
+    for source in engine.sources() {
+        match source {
+            Source::Header(name) => fields.push(name.to_string()),
+            Source::Cookie(name) => cookies.push(name.to_string()),
+            Source::Authorization | Source::Form | Source::Query | Source::Websocket => {}
+        }
+    }
+    Sources::new(&fields, &cookies)
 }
 
 /// A template of the policy as marks have it: a segment with a name in it may be anything.

@@ -152,18 +152,20 @@ impl Fields {
     /// Media type of the content, without parameters (RFC 9110 §8.3.1).
     #[must_use]
     pub fn media_type(&self) -> Option<&[u8]> {
-        let sent = self.first("content-type")?;
-        Some(sent.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+        self.media_types().next()
     }
 
     /// Whether a `content-type` says that the content is a form: `application/x-www-form-urlencoded`
     /// (RFC 6750 §2.2).
     #[must_use]
     pub fn is_form(&self) -> bool {
-        self.all("content-type").any(|sent| {
-            let media_type = sent.split(|byte| *byte == b';').next().unwrap_or_default();
-            media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-        })
+        let form = b"application/x-www-form-urlencoded";
+        self.media_types().any(|media_type| media_type.eq_ignore_ascii_case(form))
+    }
+
+    fn media_types(&self) -> impl Iterator<Item = &[u8]> {
+        let sent = self.all("content-type");
+        sent.map(|it| it.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
     }
 
     /// Whether there are no fields.

@@ -23,8 +23,9 @@ use crate::{
         judgement::Judgement,
         select::Selected,
     },
+    rules,
     text::Cuts,
-    token::{Credential, examination::Binding, keys::Trust, reader::Reader, sources::Sources},
+    token::{Credential, examination::Binding, keys::Trust, reader::Reader},
 };
 
 /// A request, and what is assumed beside it.
@@ -79,15 +80,7 @@ pub(super) fn credentials(
 ) -> Result<Vec<Arc<Credential>>, Failure> {
     let key = keyfile::ephemeral();
     let key = key.map_err(|error| Failure::new(ExitCode::Os, chain(&error)))?;
-    let (mut fields, mut cookies) = (Vec::new(), Vec::new());
-    for source in engine.sources() {
-        match source {
-            Source::Header(name) => fields.push(name.to_string()),
-            Source::Cookie(name) => cookies.push(name.to_string()),
-            Source::Authorization | Source::Form | Source::Query | Source::Websocket => {}
-        }
-    }
-    let sources = Sources::new(&fields, &cookies);
+    let sources = rules::sources(engine);
     Ok(Reader::new(Arc::new(key)).credentials(request, &sources, trust, &mut Cuts::default()))
 }
 
