@@ -12,6 +12,7 @@ pub mod pipeline;
 // Words that several stages use.
 pub mod clock;
 mod names;
+pub mod outbound;
 pub mod text;
 
 // 1 find what to probe

@@ -4,14 +4,19 @@ use std::{fs, io, path::Path};
 
 use crate::{
     commands::{os_failure, own_directory},
-    config::{export::Export as Configured, keyfile},
+    config::{
+        export::{Export as Configured, Kind},
+        keyfile,
+    },
     event::model,
     failure::{ExitCode, Failure, chain},
     integrity::checkpoint::Signer,
     sinks::{
+        Sink,
         export::{Export, Named},
         file::FileSink,
         output::Output,
+        stdout::Stdout,
     },
 };
 
@@ -30,16 +35,20 @@ pub fn open(configured: &Configured, host: model::Host) -> Result<Output, Failur
         Failure::new(ExitCode::Config, format!("{} makes no key", signing_key.display()))
     })?;
     publish(signing_key, &signer).map_err(|error| Failure::uncreatable(signing_key, &error))?;
-    let named = |(name, options): &(String, crate::sinks::file::Options)| Named {
-        name: name.clone(),
-        sink: Box::new(FileSink::new(options.clone())),
-    };
+    let named = |(name, kind): &(String, Kind)| Named { name: name.clone(), sink: sink(kind) };
     let sinks = sinks.iter().map(named).collect();
     let started = Export::start(directory, spool, sinks, signer, host);
     let (export, recovered) =
         started.map_err(|error| os_failure(&format!("spool {}", directory.display()), &error))?;
     tracing::info!(?recovered, "spool opened");
     Ok(Output::sinks(export))
+}
+
+fn sink(kind: &Kind) -> Box<dyn Sink> {
+    match kind {
+        Kind::File(options) => Box::new(FileSink::new(options.clone())),
+        Kind::Stdout(format) => Box::new(Stdout::new(*format)),
+    }
 }
 
 /// The public key, in a file that anybody may have.

@@ -4,14 +4,14 @@
 //! Bounds: [`TIMEOUT`] for all of it, [`MAX_SET`] bytes; redirects are not followed, since keys from
 //! elsewhere are not what the policy names.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::token::keys::MAX_SET;
+use crate::{outbound, token::keys::MAX_SET};
 
 /// Longest that a fetch takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,17 +65,8 @@ impl Client {
     /// The runtime, or TLS, cannot be set up.
     pub fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (added, ignored) = roots.add_parsable_certificates(found.certs);
-        tracing::debug!(added, ignored, "certificate authorities");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { runtime, tls: TlsConnector::from(Arc::new(config)) })
+        let config = outbound::Options::default().client(&[])?;
+        Ok(Self { runtime, tls: TlsConnector::from(config) })
     }
 
     /// What is at `url` now.

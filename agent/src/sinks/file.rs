@@ -151,17 +151,7 @@ impl FileSink {
 impl Sink for FileSink {
     fn deliver(&mut self, records: &mut dyn Iterator<Item = &[u8]>) -> Delivery {
         self.lines.clear();
-        let (mut done, mut refused) = (0, false);
-        for record in records {
-            let before = self.lines.len();
-            if !self.options.format.append(record, &mut self.lines) {
-                self.lines.truncate(before);
-                refused = true;
-                break;
-            }
-            self.lines.push(b'\n');
-            done += 1;
-        }
+        let (done, refused) = self.options.format.append_lines(records, &mut self.lines);
         if let Err(why) = self.write() {
             return Delivery::Retry { done: 0, why, after: None };
         }

@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod export;
 pub mod file;
 pub mod output;
+pub mod stdout;
 
 #[cfg(test)]
 mod tests;

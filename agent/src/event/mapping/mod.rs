@@ -62,4 +62,24 @@ impl Format {
         out.extend_from_slice(text.as_bytes());
         true
     }
+
+    /// Appends events as lines until one has no form in this format; how many have one, and
+    /// whether another had none.
+    pub fn append_lines(
+        self,
+        events: &mut dyn Iterator<Item = &[u8]>,
+        out: &mut Vec<u8>,
+    ) -> (usize, bool) {
+        let mut done = 0;
+        for event in events {
+            let before = out.len();
+            if !self.append(event, out) {
+                out.truncate(before);
+                return (done, true);
+            }
+            out.push(b'\n');
+            done += 1;
+        }
+        (done, false)
+    }
 }

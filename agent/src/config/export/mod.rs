@@ -1,14 +1,19 @@
-//! `export:` as it is written, and as the agent uses it.
+//! `export:` as it is written, and as the agent uses it; each kind of sink in a file of its own.
+
+mod file;
+pub mod tls;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::file::File;
+
 use crate::{
     config::error::ConfigError,
     event::mapping::Format,
-    sinks::file,
+    sinks,
     spool::{MAX_SINK_NAME, MAX_SINKS, MIN_BYTES, Options, SyncPolicy},
 };
 
@@ -54,60 +59,24 @@ pub enum Sync {
     Each,
 }
 
-/// One of `export.sinks:`
+/// One of `export.sinks:`: a name, and one of the others.
 #[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     /// What it is called, always the same: its place in the spool goes by it.
     pub name: String,
     /// A file that is rotated.
-    pub file: File,
+    pub file: Option<File>,
+    /// Standard output.
+    pub stdout: Option<Stdout>,
 }
 
-/// `file:` of a sink.
-#[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// The file.
-    pub path: PathBuf,
+/// `stdout:` of a sink.
+#[derive(Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stdout {
     /// How events are written.
-    #[serde(default)]
     pub format: Format,
-    /// Size at which it is put aside, in bytes.
-    #[serde(default = "rotate_bytes")]
-    pub rotate_bytes: u64,
-    /// Age at which it is put aside, in seconds.
-    #[serde(default = "rotate_seconds")]
-    pub rotate_seconds: u64,
-    /// Whether files put aside are compressed.
-    #[serde(default = "compress")]
-    pub compress: bool,
-    /// Bytes that files put aside may have together.
-    #[serde(default = "keep_bytes")]
-    pub keep_bytes: u64,
-    /// Age at which files put aside are removed, in seconds.
-    #[serde(default = "keep_seconds")]
-    pub keep_seconds: u64,
-}
-
-const fn rotate_bytes() -> u64 {
-    256 * 1024 * 1024
-}
-
-const fn rotate_seconds() -> u64 {
-    86_400
-}
-
-const fn compress() -> bool {
-    true
-}
-
-const fn keep_bytes() -> u64 {
-    10 * 1024 * 1024 * 1024
-}
-
-const fn keep_seconds() -> u64 {
-    90 * 86_400
 }
 
 impl Default for Raw {
@@ -137,8 +106,17 @@ pub struct Export {
     pub spool: Options,
     /// File with the seed of the key that signs checkpoints.
     pub signing_key: PathBuf,
-    /// Names of sinks, and what they write.
-    pub sinks: Vec<(String, file::Options)>,
+    /// Names of sinks, and what they are.
+    pub sinks: Vec<(String, Kind)>,
+}
+
+/// What a sink is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A file that is rotated.
+    File(sinks::file::Options),
+    /// Standard output.
+    Stdout(Format),
 }
 
 /// Checks every value; `None` if nobody gets events.
@@ -172,23 +150,16 @@ pub fn compile(raw: Raw) -> Result<Option<Export>, ConfigError> {
     Ok((!export.sinks.is_empty()).then_some(export))
 }
 
-fn sink(Sink { name, file }: Sink) -> Result<(String, file::Options), ConfigError> {
-    let File { path, format, rotate_bytes, rotate_seconds, compress, keep_bytes, keep_seconds } =
-        file;
-    let bytes = |key, value| within(key, value, (1, MAX_BYTES), "1 to 2^50");
-    let seconds = |key, value| {
-        within(key, value, (1, MAX_SECONDS), "1 to 3162240000").map(Duration::from_secs)
-    };
-    let options = file::Options {
-        path,
-        format,
-        rotate_bytes: bytes("export.sinks[].file.rotate_bytes", rotate_bytes)?,
-        rotate_after: seconds("export.sinks[].file.rotate_seconds", rotate_seconds)?,
-        compress,
-        keep_bytes: bytes("export.sinks[].file.keep_bytes", keep_bytes)?,
-        keep_for: seconds("export.sinks[].file.keep_seconds", keep_seconds)?,
-    };
-    Ok((name, options))
+fn sink(Sink { name, file, stdout }: Sink) -> Result<(String, Kind), ConfigError> {
+    let kinds = [
+        file.map(|file| file.compile().map(Kind::File)),
+        stdout.map(|stdout| Ok(Kind::Stdout(stdout.format))),
+    ];
+    let mut kinds = kinds.into_iter().flatten();
+    match (kinds.next(), kinds.next()) {
+        (Some(kind), None) => Ok((name, kind?)),
+        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, stdout" }),
+    }
 }
 
 fn within(
@@ -218,8 +189,11 @@ mod tests {
         let text = "export: {sinks: [{name: audit, file: {path: /tmp/e.jsonl}}]}";
         let export = compiled(text).unwrap().unwrap();
         assert_eq!(export.spool.sinks, ["audit"]);
-        let (name, file) = &export.sinks[0];
+        let (name, Kind::File(file)) = &export.sinks[0] else { panic!("{export:?}") };
         assert_eq!((name.as_str(), file.compress), ("audit", true));
+        let text = "export: {sinks: [{name: console, stdout: {format: ecs}}]}";
+        let export = compiled(text).unwrap().unwrap();
+        assert_eq!(export.sinks, [("console".to_owned(), Kind::Stdout(Format::Ecs))]);
         assert_eq!(compiled(""), Ok(None));
     }
 
@@ -236,6 +210,7 @@ mod tests {
         check(&format!("export: {{sinks: [{twice}]}}"), "export.sinks[].name");
         let zero = "export: {sinks: [{name: a, file: {path: x, rotate_bytes: 0}}]}";
         check(zero, "export.sinks[].file.rotate_bytes");
-        check("export: {sinks: [{name: a}]}", "file");
+        check("export: {sinks: [{name: a}]}", "one of file, stdout");
+        check("export: {sinks: [{name: a, stdout: {}, file: {path: x}}]}", "one of file, stdout");
     }
 }
