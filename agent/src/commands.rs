@@ -79,7 +79,7 @@ fn watch(asked: cli::Run) -> Result<(), Failure> {
     refuse_if_missing(&Capabilities::probe())?;
     let key = fingerprint_key(&config)?;
     start_logging(kernel_log);
-    let output = event_output(&output, &config, &Host::local())?;
+    let output = event_output(&output, &config, &Host::local())?.shedding();
     live(&config, key, output, kernel_log, None)
 }
 

@@ -8,6 +8,7 @@ use ulid::Ulid;
 use crate::{
     clock::Timestamp,
     event::model::{Agent, Host, SCHEMA_VERSION, Severity, Time},
+    names::named_enum,
 };
 
 /// What happened.
@@ -46,14 +47,38 @@ pub struct Checkpoint {
 pub struct Gap {
     /// The chain that the events were of.
     pub chain: String,
-    /// Position in it of the first of them.
-    pub from: u64,
-    /// Position in it of the last of them.
-    pub to: u64,
+    /// Which positions of it; none if they never had one.
+    #[serde(flatten)]
+    pub range: Option<Range>,
     /// How many they are: those between them that are not gone do not count.
     pub count: u64,
-    /// `bound`, `disk` or `redacted`.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Positions in a chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Range {
+    /// Of the first event.
+    pub from: u64,
+    /// Of the last event.
+    pub to: u64,
+}
+
+named_enum! {
+    /// Why events are gone.
+    pub enum Reason {
+        /// The spool's bound was reached.
+        Bound = "bound",
+        /// The disk did not take them.
+        Disk = "disk",
+        /// The disk did not take them in time.
+        Stalled = "stalled",
+        /// They are there, but without what looked like a token.
+        Redacted = "redacted",
+        /// They could not be put into the chain.
+        Unlinked = "unlinked",
+    }
 }
 
 #[derive(Serialize)]
@@ -133,13 +158,17 @@ mod tests {
         let host = Host { id: "1".into(), name: "h7".into(), boot_id: "b".into() };
         let agent = Agent { version: "0".into() };
         let chain = "h7/x".to_owned();
-        let gap = Gap { chain, from: 3, to: 9, count: 5, reason: "bound" };
+        let range = Some(Range { from: 3, to: 9 });
+        let gap = Gap { chain, range, count: 5, reason: Reason::Bound };
         let at = Timestamp(1_795_341_871_118_204_000);
         let json = Happened::Gap { gap }.to_json(&host, &agent, "h7/x", 10, at).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["event"]["type"], "agent.gap");
         assert_eq!(json["event"]["severity"], "high");
-        assert_eq!(json["gap"]["count"], 5);
+        let expected = serde_json::json!(
+            {"chain": "h7/x", "from": 3, "to": 9, "count": 5, "reason": "bound"}
+        );
+        assert_eq!(json["gap"], expected);
         let stop = Happened::Stop {}.to_json(&host, &agent, "h7/x", 11, at).unwrap();
         assert!(stop.ends_with(r#""agent":{"version":"0"}}"#), "{stop}");
     }

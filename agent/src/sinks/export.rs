@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io, mem,
     path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::{
     clock::Timestamp,
     event::{
-        control::{Checkpoint, Gap, Happened},
+        control::{Checkpoint, Gap, Happened, Range, Reason},
         model::{Agent, Host},
     },
     integrity::{
@@ -30,7 +30,7 @@ use crate::{
         Sink,
         dead::DeadLetters,
         delivery::{DeliveryLoop, Stop},
-        output::Batch,
+        output::{Batch, Shed},
     },
     spool::{
         self, Lane, Options, Recovered, SinkCounts, Spool,
@@ -44,6 +44,8 @@ use crate::{
 
 /// Events after which a checkpoint is due, and time, if there was any event.
 const CHECKPOINT: (u64, Duration) = (1000, Duration::from_secs(60));
+/// Time between two gaps of events that were refused one by one.
+const GAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long sinks may take, at the end, to deliver what is there; the rest stays in the spool.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long a sink that is told to end may take before it is left behind.
@@ -70,8 +72,11 @@ pub struct Export {
     stop: Stop,
     since_checkpoint: u64,
     last_checkpoint: Instant,
-    /// Reasons of events that are gone, and how many.
-    gone: BTreeMap<&'static str, u64>,
+    /// Reasons of events that are gone, and how many; those among them that were not told yet.
+    gone: BTreeMap<Reason, u64>,
+    untold: BTreeMap<Reason, u64>,
+    last_told: Instant,
+    shed: Arc<Shed>,
     line: Vec<u8>,
 }
 
@@ -112,6 +117,9 @@ impl Export {
             since_checkpoint: 0,
             last_checkpoint: now,
             gone: BTreeMap::new(),
+            untold: BTreeMap::new(),
+            last_told: now,
+            shed: Arc::default(),
             line: Vec::new(),
         };
         export.say(&Happened::Start {});
@@ -135,6 +143,12 @@ impl Export {
         events
     }
 
+    /// Counts what was dropped on the way to here.
+    #[must_use]
+    pub fn shed(&self) -> Arc<Shed> {
+        Arc::clone(&self.shed)
+    }
+
     /// Puts a batch into the spool.
     pub fn take(&mut self, batch: &Batch) -> u64 {
         let mut events = 0;
@@ -149,7 +163,7 @@ impl Export {
     fn append(&mut self, line: &str, lane: Lane) {
         let redacted = guard::without_tokens(line);
         if redacted.is_some() {
-            *self.gone.entry("redacted").or_default() += 1;
+            *self.untold.entry(Reason::Redacted).or_default() += 1;
         }
         let line = redacted.as_deref().unwrap_or(line);
         self.line.clear();
@@ -162,7 +176,7 @@ impl Export {
             self.writer.append(lane, &self.line);
             self.since_checkpoint += 1;
         } else {
-            *self.gone.entry("unlinked").or_default() += 1;
+            *self.untold.entry(Reason::Unlinked).or_default() += 1;
         }
     }
 
@@ -178,32 +192,58 @@ impl Export {
 
     /// Says what is due: what is gone, and how far the chain has come.
     fn check(&mut self) {
-        let gaps = self.writer.take_dropped();
+        let told = self.tell_gaps(false);
         let (events, time) = CHECKPOINT;
         let due = self.since_checkpoint >= events
             || self.since_checkpoint > 0 && self.last_checkpoint.elapsed() >= time;
-        if gaps.is_empty() && !due {
-            return;
-        }
-        gaps.into_iter().for_each(|gap| self.tell(gap));
         if due {
             self.checkpoint();
         }
-        self.writer.commit(Instant::now());
+        if told || due {
+            self.writer.commit(Instant::now());
+        }
     }
 
-    fn tell(&mut self, Dropped { run, from, to, count, why, lane: _ }: Dropped) {
-        let reason = match why {
-            Why::Bound => "bound",
-            Why::Disk => "disk",
+    /// Says what is gone and was not told yet, all of it if it is the `last` time; whether
+    /// anything was.
+    fn tell_gaps(&mut self, last: bool) -> bool {
+        let dropped = self.writer.take_dropped();
+        let stalled = self.shed.take();
+        if stalled > 0 {
+            *self.untold.entry(Reason::Stalled).or_default() += stalled;
+        }
+        // What comes with single events is told together.
+        let untold = if self.last_told.elapsed() >= GAP_INTERVAL || last {
+            mem::take(&mut self.untold)
+        } else {
+            BTreeMap::new()
         };
-        *self.gone.entry(reason).or_default() += count;
-        let chain = name_of(&self.host.name, &run);
-        self.say(&Happened::Gap { gap: Gap { chain, from, to, count, reason } });
+        if !untold.is_empty() {
+            self.last_told = Instant::now();
+        }
+        let told = !dropped.is_empty() || !untold.is_empty();
+        for Dropped { run, from, to, count, why, lane: _ } in dropped {
+            let reason = match why {
+                Why::Bound => Reason::Bound,
+                Why::Disk => Reason::Disk,
+            };
+            let chain = name_of(&self.host.name, &run);
+            self.tell(Gap { chain, range: Some(Range { from, to }), count, reason });
+        }
+        for (reason, count) in untold {
+            let chain = self.chain.name().to_owned();
+            self.tell(Gap { chain, range: None, count, reason });
+        }
+        told
+    }
+
+    fn tell(&mut self, gap: Gap) {
+        *self.gone.entry(gap.reason).or_default() += gap.count;
+        self.say(&Happened::Gap { gap });
     }
 
     fn checkpoint(&mut self) {
-        let gone = self.gone.iter().map(|(reason, count)| (*reason, count.to_string()));
+        let gone = self.gone.iter().map(|(reason, count)| (reason.as_str(), count.to_string()));
         let gone: Vec<_> = gone.collect();
         let time = wall_clock().to_rfc3339();
         let mut remarks = vec![("time", time.as_str())];
@@ -215,9 +255,7 @@ impl Export {
 
     /// Ends the chain, lets the sinks deliver what they can, and writes down where they are.
     pub fn finish(mut self) -> Vec<SinkCounts> {
-        for gap in self.writer.take_dropped() {
-            self.tell(gap);
-        }
+        self.tell_gaps(true);
         self.say(&Happened::Stop {});
         self.checkpoint();
         self.writer.close(Instant::now());

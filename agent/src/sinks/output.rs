@@ -3,6 +3,8 @@
 //! In: events, at the workers, which number and encode them ([`Lines`]). Out: batches of lines over
 //! a bounded channel to the output thread ([`Output::run`]), which does nothing but write. A worker
 //! sends what it has when nothing more is waiting, so that a reader is never behind an idle agent.
+//! Where the output is behind, a worker waits for it; on the way to sinks, while capturing, it does
+//! not ([`Shed`]): a disk that stalls costs events, which are counted, and no bytes of others.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,7 +18,7 @@ use std::{
     },
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 
 use crate::{
@@ -38,6 +40,12 @@ const BATCH: usize = 64 * 1024;
 /// Batches that wait for the output: with [`BATCH`], 4 MiB and what the last events go beyond it.
 const QUEUE: usize = 64;
 
+/// The same where nobody waits for it: with [`BATCH`], 64 MiB, some seconds of a busy host.
+const DEEP_QUEUE: usize = 1024;
+
+/// Bytes of events that a worker holds while the queue is full.
+const HELD: usize = 8 * 1024 * 1024;
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
@@ -51,6 +59,22 @@ pub enum Format {
 pub struct Output {
     to: To,
     format: Format,
+    shed: Option<Arc<Shed>>,
+}
+
+/// How many events were dropped because the way to the spool was full.
+#[derive(Debug, Default)]
+pub struct Shed(AtomicU64);
+
+impl Shed {
+    /// How many it were since this was asked last.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+
+    fn count(&self, events: usize) {
+        self.0.fetch_add(events as u64, Ordering::Relaxed);
+    }
 }
 
 enum To {
@@ -76,6 +100,19 @@ impl Batch {
             (std::str::from_utf8(line).unwrap_or_default(), *lane)
         })
     }
+
+    /// Removes what need not be kept; how many events that is.
+    fn keep_what_matters(&mut self) -> usize {
+        let before = self.ends.len();
+        let mut kept = Self::default();
+        for (line, lane) in self.lines().filter(|(_, lane)| *lane == Lane::Kept) {
+            kept.lines.extend_from_slice(line.as_bytes());
+            kept.lines.push(b'\n');
+            kept.ends.push((kept.lines.len(), lane));
+        }
+        *self = kept;
+        before - self.ends.len()
+    }
 }
 
 /// A worker's way to the output.
@@ -84,7 +121,10 @@ pub struct Lines {
     /// Number of the next event of the run: all workers count on.
     numbers: Arc<AtomicU64>,
     batch: Batch,
+    /// Length of the batch at which it is sent.
+    due: usize,
     to: Sender<Batch>,
+    shed: Option<Arc<Shed>>,
 }
 
 impl Output {
@@ -96,7 +136,7 @@ impl Output {
         let terminal = stdout.is_terminal();
         let format =
             format.unwrap_or(if terminal { Format::Human(Colour::On) } else { Format::Json });
-        Self { to: To::Lines(Box::new(stdout)), format }
+        Self { to: To::Lines(Box::new(stdout)), format, shed: None }
     }
 
     /// Appends to a file, which is made readable by its owner only; JSON if not told otherwise.
@@ -105,22 +145,32 @@ impl Output {
     /// The file cannot be opened.
     pub fn file(path: &Path, format: Option<Format>) -> io::Result<Self> {
         let file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { to: To::Lines(Box::new(file)), format: format.unwrap_or(Format::Json) })
+        let format = format.unwrap_or(Format::Json);
+        Ok(Self { to: To::Lines(Box::new(file)), format, shed: None })
     }
 
     /// By way of the spool to all sinks.
     #[must_use]
     pub fn sinks(export: Export) -> Self {
-        Self { to: To::Sinks(Box::new(export)), format: Format::Json }
+        Self { to: To::Sinks(Box::new(export)), format: Format::Json, shed: None }
+    }
+
+    /// The same, but on the way to sinks workers drop what finds no room, and do not wait.
+    #[must_use]
+    pub fn shedding(self) -> Self {
+        let shed = match &self.to {
+            To::Sinks(export) => Some(export.shed()),
+            To::Lines(_) => None,
+        };
+        Self { shed, ..self }
     }
 
     /// The ends of the channel: what a worker writes to (a clone for each), and what
     /// [`Output::run`] reads.
     #[must_use]
     pub fn channel(&self) -> (Lines, Receiver<Batch>) {
-        let (to, batches) = bounded(QUEUE);
-        let numbers = Arc::new(AtomicU64::new(0));
-        (Lines { format: self.format, numbers, batch: Batch::default(), to }, batches)
+        let (to, batches) = bounded(if self.shed.is_some() { DEEP_QUEUE } else { QUEUE });
+        (Lines::new(self.format, to, self.shed.clone()), batches)
     }
 
     /// Writes batches until the channel is closed; how many events were written.
@@ -144,13 +194,17 @@ impl Output {
 
 impl Clone for Lines {
     fn clone(&self) -> Self {
-        let Self { format, numbers, batch: _, to } = self;
-        let (numbers, to) = (Arc::clone(numbers), to.clone());
-        Self { format: *format, numbers, batch: Batch::default(), to }
+        let lines = Self::new(self.format, self.to.clone(), self.shed.clone());
+        Self { numbers: Arc::clone(&self.numbers), ..lines }
     }
 }
 
 impl Lines {
+    fn new(format: Format, to: Sender<Batch>, shed: Option<Arc<Shed>>) -> Self {
+        let numbers = Arc::new(AtomicU64::new(0));
+        Self { format, numbers, batch: Batch::default(), due: BATCH, to, shed }
+    }
+
     /// Numbers the event of an exchange and encodes it.
     pub fn push(&mut self, mut event: Event) {
         event.event.seq = self.number();
@@ -195,17 +249,42 @@ impl Lines {
         let lines = &mut self.batch.lines;
         lines.push(b'\n');
         self.batch.ends.push((lines.len(), lane));
-        if lines.len() >= BATCH {
+        if lines.len() >= self.due {
             self.flush();
         }
     }
 
     /// Sends what is there.
     pub fn flush(&mut self) {
-        if !self.batch.ends.is_empty() {
-            // The output ended, which it does before its time only when it cannot write: the run
-            // is ending, too.
-            let _ = self.to.send(mem::take(&mut self.batch));
+        if self.batch.ends.is_empty() {
+            return;
+        }
+        let batch = mem::take(&mut self.batch);
+        let full = match &self.shed {
+            None => {
+                // The output ended, which it does before its time only when it cannot write: the
+                // run is ending, too.
+                let _ = self.to.send(batch);
+                None
+            }
+            Some(shed) => match self.to.try_send(batch) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+                Err(TrySendError::Full(batch)) => Some((batch, shed)),
+            },
+        };
+        if let Some((mut batch, shed)) = full {
+            if batch.lines.len() > HELD {
+                shed.count(batch.keep_what_matters());
+            }
+            if batch.lines.len() > HELD {
+                shed.count(batch.ends.len());
+                batch = Batch::default();
+            }
+            // Looked at again when as much has come as a batch has.
+            self.due = batch.lines.len() + BATCH;
+            self.batch = batch;
+        } else {
+            self.due = BATCH;
             self.batch.lines.reserve(BATCH + BATCH / 4);
         }
     }

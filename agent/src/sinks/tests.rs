@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread, time::Duration};
 use crate::{
     event::{
         mapping::Format,
-        model::Event,
+        model::{Event, ServerOutcome},
         sample::{event, exchange},
     },
     http::message::Role,
@@ -187,5 +187,49 @@ fn a_token_in_an_event_is_not_written() {
         assert!(!String::from_utf8_lossy(&bytes).contains(token), "{}", file.display());
     }
     assert!(verify(&at("file")).is_intact());
+    assert_eq!(gaps(&at("file")), [("redacted".to_owned(), 1)]);
     assert!(fs::read_to_string(at("file")).unwrap().contains("redacted 1"));
+}
+
+/// Reason and count of each gap that a file tells of.
+fn gaps(path: &Path) -> Vec<(String, u64)> {
+    let text = fs::read_to_string(path).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let gaps = events.filter(|event| event["event"]["type"] == "agent.gap");
+    let gap = |event: serde_json::Value| {
+        let gap = &event["gap"];
+        (gap["reason"].as_str().unwrap().to_owned(), gap["count"].as_u64().unwrap())
+    };
+    gaps.map(gap).collect()
+}
+
+#[test]
+fn who_captures_does_not_wait_for_an_output_that_stalls_and_denials_go_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let sinks = vec![named("file", file_sink(&at("file"), Format::Json))];
+    let output = Output::sinks(start(&at("spool"), 1 << 30, sinks)).shedding();
+    let (mut lines, batches) = output.channel();
+    let mut denied = sample();
+    denied.authz.server_outcome = ServerOutcome::Denied;
+    // Nobody takes any of it: more than the queue and the worker hold.
+    let count = 20_000;
+    for nth in 0..count {
+        lines.push(if nth % 100 == 0 { denied.clone() } else { sample() });
+        lines.flush();
+    }
+    let running = thread::spawn(move || output.run(&batches));
+    // What was held goes when there is room.
+    thread::sleep(Duration::from_millis(50));
+    lines.flush();
+    drop(lines);
+    let written = running.join().unwrap().unwrap();
+    let report = verify(&at("file"));
+    assert!(report.is_intact(), "{report}");
+    let [(reason, gone)] = gaps(&at("file")).try_into().unwrap();
+    assert_eq!((reason.as_str(), gone + written), ("stalled", count));
+    assert!(gone > 0 && written > 1000, "{gone} {written}");
+    let text = fs::read_to_string(at("file")).unwrap();
+    let denials = text.lines().filter(|line| line.contains(r#""server_outcome":"denied""#));
+    assert_eq!(denials.count() as u64, count / 100);
 }
