@@ -45,6 +45,7 @@ use crate::{
     rules::Standing,
     sandbox::broker,
     sinks::output::{Format, Output},
+    telemetry::{board::Board, server::Server},
     token::fingerprint::FingerprintKey,
 };
 
@@ -79,8 +80,9 @@ fn watch(asked: cli::Run) -> Result<(), Failure> {
     refuse_if_missing(&Capabilities::probe())?;
     let key = fingerprint_key(&config)?;
     start_logging(kernel_log);
-    let output = event_output(&output, &config, &Host::local())?.shedding();
-    live(&config, key, output, kernel_log, None)
+    let board = Board::default();
+    let output = event_output(&output, &config, &Host::local(), &board)?.shedding();
+    live(&config, key, output, kernel_log, None, board)
 }
 
 fn record(asked: cli::Record) -> Result<(), Failure> {
@@ -95,7 +97,7 @@ fn record(asked: cli::Record) -> Result<(), Failure> {
         }
         None => Output::stdout(None),
     };
-    live(&config, key, output, false, Some(&out))
+    live(&config, key, output, false, Some(&out), Board::default())
 }
 
 /// A live capture, until a signal ends it.
@@ -105,6 +107,7 @@ fn live(
     output: Output,
     kernel_log: bool,
     record_to: Option<&Path>,
+    board: Board,
 ) -> Result<(), Failure> {
     start_logging(kernel_log);
     let stop = Arc::new(AtomicBool::new(false));
@@ -156,7 +159,7 @@ fn live(
 
     let book = config.policy.as_deref().map(rulebook).transpose()?;
     let standing = book.as_ref().map_or_else(Standing::default, |book| Standing::new(book.rules()));
-    let stages = start_stages(config, key, &standing, host, output)?;
+    let stages = start_stages(config, key, &standing, host, output, &board)?;
     let keeper = book.map(|book| Keeper::start(book, standing)).transpose();
     let keeper = keeper.map_err(|error| os_failure("cannot keep the policy", &error))?;
     let capture = Capture {
@@ -165,13 +168,27 @@ fn live(
         broker,
         return_probes_safe: return_probes == ReturnProbes::Safe,
         keeper,
+        board: board.clone(),
         recorder,
     };
+    let server = status_server(config, board)?;
     let (summary, counters) = pipeline::run_live(capture, stages, config, &stop, ready)
         .map_err(|error| Failure::new(ExitCode::Io, format!("{error:#}")))?;
     let _ = broker_thread.join();
+    if let Some(server) = server {
+        server.stop();
+    }
     print_summary(&summary, &counters);
     Ok(())
+}
+
+/// Where the agent can be asked how it is doing, if it can be.
+fn status_server(config: &Config, board: Board) -> Result<Option<Server>, Failure> {
+    let Some(listen) = &config.status.listen else { return Ok(None) };
+    let server = Server::start(listen, board)
+        .map_err(|error| os_failure("cannot listen at status.listen", &error))?;
+    tracing::info!(address = ?server.address, "tells how it is doing");
+    Ok(Some(server))
 }
 
 /// Tells whoever started the agent that it watches.
@@ -188,10 +205,12 @@ fn replay(asked: cli::Replay) -> Result<(), Failure> {
     let replay =
         Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
     let key = replay_key(&config)?;
-    let output = event_output(&output, &config, &replay.preamble.host)?;
+    let board = Board::default();
+    let output = event_output(&output, &config, &replay.preamble.host, &board)?;
     let book = config.policy.as_deref().map(rulebook).transpose()?;
     let standing = book.map_or_else(Standing::default, |book| Standing::new(book.fixed_rules()));
-    let stages = start_stages(&config, key, &standing, replay.preamble.host.clone(), output)?;
+    let host = replay.preamble.host.clone();
+    let stages = start_stages(&config, key, &standing, host, output, &board)?;
     let (summary, end) = pipeline::run_replay(replay, stages).map_err(|error| match error
         .downcast_ref::<ReplayError>(
     ) {
@@ -325,10 +344,16 @@ fn replay_key(config: &Config) -> Result<FingerprintKey, Failure> {
 }
 
 /// The sinks of the configuration, unless the command line says where events go.
-fn event_output(asked: &cli::Output, config: &Config, host: &Host) -> Result<Output, Failure> {
+fn event_output(
+    asked: &cli::Output,
+    config: &Config,
+    host: &Host,
+    board: &Board,
+) -> Result<Output, Failure> {
     match &config.export {
         Some(export) if asked.to.is_none() && asked.format == cli::Format::Auto => {
-            export::open(export, model_host(host.clone()))
+            let report = (board.clone(), config.status.health_every);
+            export::open(export, model_host(host.clone()), report)
         }
         _ => open_output(asked),
     }
@@ -358,6 +383,7 @@ fn start_stages(
     rules: &Standing,
     host: Host,
     output: Output,
+    board: &Board,
 ) -> Result<Stages, Failure> {
     let wanted =
         Wanted { routes: rules.follow().current().marked_routes().into(), ..config.wanted.clone() };
@@ -365,7 +391,7 @@ fn start_stages(
     let privacy = PrivacyOptions { subject: config.subject };
     let observer = Observer::new(Arc::new(key), privacy, rules);
     let origin = Origin::new(model_host(host));
-    Stages::start(config, &observer, &origin, output)
+    Stages::start(config, &observer, &origin, output, board)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }
 

@@ -139,7 +139,7 @@ pub struct Row {
 }
 
 /// The coverage of a host.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Coverage {
     /// Connections that are told, by path.
     pub covered: BTreeMap<Path, u64>,

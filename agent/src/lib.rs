@@ -45,3 +45,4 @@ pub mod integrity;
 pub mod report;
 pub mod sinks;
 pub mod spool;
+pub mod telemetry;

@@ -41,6 +41,7 @@ use crate::{
     flow::table,
     identity::{boot::boot_nanos, procfs::Procfs},
     sandbox::broker::Handle,
+    telemetry::board::{Board, Policy, Said},
 };
 
 /// New processes that wait for the discoverer, which merges what it cannot look at in time.
@@ -81,6 +82,8 @@ pub struct Capture {
     pub return_probes_safe: bool,
     /// Keeps the rules current, where there is a policy.
     pub keeper: Option<Keeper>,
+    /// Where it is told how all goes.
+    pub board: Board,
     /// Where to record, if asked to.
     pub recorder: Option<Recorder<io::BufWriter<std::fs::File>>>,
 }
@@ -97,12 +100,14 @@ pub fn run_live(
     stop: &AtomicBool,
     ready: impl FnOnce(usize),
 ) -> anyhow::Result<(Summary, Vec<u64>)> {
-    let Capture { channels, wire, broker, return_probes_safe, keeper, recorder } = capture;
+    let Capture { channels, wire, broker, return_probes_safe, keeper, board, recorder } = capture;
     let Channels { mut ring, decisions } = channels;
     let (programs, new_programs) = bounded(PROGRAM_QUEUE);
     let (is_ready, wait_ready) = bounded(1);
     let method = if wire { Method::Wire } else { Method::Calls };
-    let discoverer = Discoverer::new(broker.clone(), method, return_probes_safe, config.rescan);
+    let rescan = config.rescan;
+    let discoverer =
+        Discoverer::new(broker.clone(), method, return_probes_safe, rescan, board.clone());
     let discover = thread::Builder::new()
         .name("discover".into())
         .spawn(move || discoverer.run(&new_programs, is_ready))?;
@@ -111,15 +116,15 @@ pub fn run_live(
         Wire::new(config.connections_per_worker * config.workers).listing(&config.plain_ports)
     });
     let live = Live::new(Procfs::new(), wire);
-    let mut drain = Drain { live, recorder, programs, decisions };
+    let mut drain = Drain { live, recorder, programs, decisions, board: board.clone() };
     let mut ready = Some(ready);
     let mut last_tick = Instant::now();
-    tell(keeper.as_ref(), &mut stages);
+    tell(keeper.as_ref(), &mut stages, &board);
     while !stop.load(Ordering::Relaxed) && !stages.output_failed() {
         let taken = drain.take(&mut ring, &mut stages);
         if last_tick.elapsed() >= TICK {
             drain.tick(&mut stages);
-            tell(keeper.as_ref(), &mut stages);
+            tell(keeper.as_ref(), &mut stages, &board);
             last_tick = Instant::now();
         }
         if let Ok(libraries) = wait_ready.try_recv()
@@ -140,9 +145,9 @@ pub fn run_live(
     while drain.take(&mut ring, &mut stages) > 0 && drain.live.counts.latest < until {}
     drain.tick(&mut stages);
     drain.finish(&mut stages);
-    let Drain { live, recorder, programs, decisions: _ } = drain;
+    let Drain { live, recorder, programs, .. } = drain;
     drop(programs);
-    tell(keeper.as_ref(), &mut stages);
+    tell(keeper.as_ref(), &mut stages, &board);
     if let Some(keeper) = keeper {
         keeper.stop();
     }
@@ -158,8 +163,11 @@ pub fn run_live(
 }
 
 /// Tells what became of the rules since it was last asked.
-fn tell(keeper: Option<&Keeper>, stages: &mut Stages) {
+fn tell(keeper: Option<&Keeper>, stages: &mut Stages, board: &Board) {
     for (renewal, at) in keeper.into_iter().flat_map(Keeper::renewals) {
+        let (id, rejected) = renewal.in_force();
+        let policy = Policy { file: id.file.to_string(), hash: id.hash.to_string(), rejected };
+        board.say(|parts, now| parts.policy = Some(Said::at(policy, now)));
         stages.tell(&renewal, at);
     }
 }
@@ -183,12 +191,13 @@ struct Drain {
     recorder: Option<Recorder<io::BufWriter<std::fs::File>>>,
     programs: Sender<u32>,
     decisions: Decisions,
+    board: Board,
 }
 
 impl Drain {
     /// Takes what is in the ring, up to a batch; how many records it was.
     fn take(&mut self, ring: &mut Ring, stages: &mut Stages) -> usize {
-        let Self { live, recorder, programs, decisions } = self;
+        let Self { live, recorder, programs, decisions, .. } = self;
         let mut sink = Tee { recorder: recorder.as_mut(), stages: &mut *stages };
         let taken = ring.drain(DRAIN_BATCH, |raw| {
             if let Some(pid) = live.record(raw, &mut sink) {
@@ -208,6 +217,8 @@ impl Drain {
         self.live.refresh_clock();
         let mut sink = Tee { recorder: self.recorder.as_mut(), stages };
         self.live.tick(&mut sink);
+        let said = self.live.say(self.board.is_watched());
+        self.board.say(|parts, now| parts.capture = Some(Said::at(said, now)));
     }
 
     fn finish(&mut self, stages: &mut Stages) {

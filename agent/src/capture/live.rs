@@ -29,6 +29,7 @@ use crate::{
         boot::{boot_nanos, boot_to_wall},
         process::Process,
     },
+    telemetry::board,
     tls::secret::Origin,
     wire::segment::{Flags, FlowKey, Segment},
 };
@@ -176,6 +177,18 @@ impl<E: Enricher> Live<E> {
     #[must_use]
     pub const fn coverage(&self) -> &Coverage {
         &self.coverage
+    }
+
+    /// How capturing goes; all of its coverage only if somebody `asks` for that.
+    #[must_use]
+    pub fn say(&self, asks: bool) -> board::Capture {
+        board::Capture {
+            records: self.counts.records,
+            malformed: self.counts.malformed,
+            wire: self.wire_counts(),
+            coverage: asks.then(|| Box::new(self.coverage.clone())),
+            uncovered: self.coverage.uncovered.clone(),
+        }
     }
 
     /// What the kernel half is to be told about sockets since the last call.

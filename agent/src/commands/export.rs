@@ -1,6 +1,6 @@
 //! Where events of a run go: the sinks of the configuration, each with its thread.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use crate::{
     commands::{os_failure, own_directory},
@@ -18,6 +18,7 @@ use crate::{
         output::Output,
         stdout::Stdout,
     },
+    telemetry::board::Board,
 };
 
 /// Opens the spool, starts the sinks, and writes the key that checks checkpoints beside the one
@@ -25,7 +26,11 @@ use crate::{
 ///
 /// # Errors
 /// A key cannot be had, or the spool not be opened.
-pub fn open(configured: &Configured, host: model::Host) -> Result<Output, Failure> {
+pub fn open(
+    configured: &Configured,
+    host: model::Host,
+    (board, health_every): (Board, Duration),
+) -> Result<Output, Failure> {
     let Configured { directory, spool, signing_key, sinks } = configured;
     own_directory(signing_key)?;
     own_directory(directory)?;
@@ -41,7 +46,7 @@ pub fn open(configured: &Configured, host: model::Host) -> Result<Output, Failur
     let (export, recovered) =
         started.map_err(|error| os_failure(&format!("spool {}", directory.display()), &error))?;
     tracing::info!(?recovered, "spool opened");
-    Ok(Output::sinks(export))
+    Ok(Output::sinks(export.reporting(board, health_every)))
 }
 
 fn sink(kind: &Kind) -> Box<dyn Sink> {

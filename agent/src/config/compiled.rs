@@ -8,6 +8,7 @@ use crate::{
         error::ConfigError,
         export::{self, Export},
         raw,
+        status::{self, Status},
     },
     http::body::Wanted,
     observation::SubjectMode,
@@ -45,6 +46,8 @@ pub struct Config {
     pub policy: Option<PathBuf>,
     /// Where events go; `None` for standard output.
     pub export: Option<Export>,
+    /// How the agent tells how it is doing.
+    pub status: Status,
 }
 
 /// Checks every value and derives what the agent needs.
@@ -59,6 +62,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         privacy: raw::Privacy { subject, fingerprint_key },
         policy: raw::Policy { file: policy },
         export,
+        status,
     } = raw;
     let ring = "a power of two from 65536 to 1073741824";
     let ring_bytes = within("capture.ring_bytes", ring_bytes, 65_536, 1 << 30, ring)?;
@@ -90,6 +94,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         fingerprint_key,
         policy,
         export: export::compile(export)?,
+        status: status::compile(status)?,
     })
 }
 

@@ -9,3 +9,4 @@ pub mod keyfile;
 pub mod policyfile;
 pub mod raw;
 pub mod rulebook;
+pub mod status;

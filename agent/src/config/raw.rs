@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    config::{error::ConfigError, export},
+    config::{error::ConfigError, export, status},
     observation::SubjectMode,
     sandbox::protocol::Sight,
 };
@@ -28,6 +28,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where events go.
     pub export: export::Raw,
+    /// How the agent tells how it is doing.
+    pub status: status::Raw,
 }
 
 /// `capture:`

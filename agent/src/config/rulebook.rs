@@ -51,6 +51,20 @@ pub enum Renewal {
     },
 }
 
+impl Renewal {
+    /// The policy that is in force, and whether a newer one, or its keys, were refused.
+    #[must_use]
+    pub const fn in_force(&self) -> (&PolicyId, bool) {
+        match self {
+            Self::Policy(Reload::Loaded(id) | Reload::Changed { to: id, .. }) | Self::Keys(id) => {
+                (id, false)
+            }
+            Self::Policy(Reload::Rejected { kept: id, .. })
+            | Self::KeysRejected { policy: id, .. } => (id, true),
+        }
+    }
+}
+
 /// The rules of a running agent, and what they were read from.
 pub struct Rulebook {
     path: PathBuf,

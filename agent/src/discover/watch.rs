@@ -35,11 +35,15 @@ use crate::{
         broker::Handle,
         protocol::{Inode, Refusal},
     },
+    telemetry::board::{Board, Libraries, Said},
 };
 
 /// Files that are remembered. A host has a handful, a busy container host some hundreds; one that
 /// is forgotten while mapped is examined again and attached twice, which the kernel half endures.
 const MAX_FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+
+/// Time between two words for the board.
+const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// When to look at a new process, after its exec: the loader maps libraries within milliseconds,
 /// interpreters load their TLS module later, services later still. A look at a process that maps
@@ -123,6 +127,7 @@ pub struct Discoverer {
     executables: LruCache<Executable, Option<Inode>>,
     outcomes: HashMap<Inode, Outcome>,
     waiting: BinaryHeap<Reverse<(Instant, u32, Age)>>,
+    board: Board,
 }
 
 /// An executable as it was when it was looked at.
@@ -144,7 +149,13 @@ enum Age {
 impl Discoverer {
     /// A discoverer that scans all processes every `rescan`.
     #[must_use]
-    pub fn new(broker: Handle, method: Method, return_probes_safe: bool, rescan: Duration) -> Self {
+    pub fn new(
+        broker: Handle,
+        method: Method,
+        return_probes_safe: bool,
+        rescan: Duration,
+        board: Board,
+    ) -> Self {
         Self {
             broker,
             method,
@@ -155,6 +166,7 @@ impl Discoverer {
             executables: LruCache::new(MAX_FILES),
             outcomes: HashMap::new(),
             waiting: BinaryHeap::new(),
+            board,
         }
     }
 
@@ -164,24 +176,48 @@ impl Discoverer {
         self.scan_system();
         self.scan_processes();
         self.take_over();
-        let probed = |outcome: &&Outcome| !matches!(outcome, Outcome::Left(_));
-        let _ = ready.send(self.outcomes.values().filter(probed).count());
+        let _ = ready.send(self.probed());
         drop(ready);
+        self.say();
         let mut next_scan = Instant::now() + self.rescan;
+        let mut next_word = Instant::now() + SAY_EVERY;
         loop {
             let deadline = self.waiting.peek().map_or(next_scan, |Reverse((at, ..))| *at);
-            match new_programs.recv_deadline(deadline.min(next_scan)) {
+            match new_programs.recv_deadline(deadline.min(next_scan).min(next_word)) {
                 Ok(pid) => self.wait_for(pid),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.look_at_due();
+            if Instant::now() >= next_word {
+                self.say();
+                next_word = Instant::now() + SAY_EVERY;
+            }
             if Instant::now() >= next_scan {
                 self.handover.release(&self.broker);
                 self.scan_processes();
                 next_scan = Instant::now() + self.rescan;
             }
         }
+    }
+
+    /// Files that are probed.
+    fn probed(&self) -> usize {
+        let probed = |outcome: &&Outcome| !matches!(outcome, Outcome::Left(_));
+        self.outcomes.values().filter(probed).count()
+    }
+
+    /// Says what was found, and for the kernel half, which only the broker may ask, what it counts.
+    fn say(&self) {
+        let (probed, all) = (self.probed() as u64, self.outcomes.len() as u64);
+        let libraries = Libraries { probed, left: all - probed };
+        let counters = self.broker.counters();
+        self.board.say(|parts, now| {
+            parts.libraries = Some(Said::at(libraries, now));
+            if let Ok(counters) = counters {
+                parts.kernel = Some(Said::at(counters, now));
+            }
+        });
     }
 
     fn wait_for(&mut self, pid: u32) {

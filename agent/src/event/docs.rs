@@ -4,6 +4,9 @@ use std::fmt::{self, Write};
 
 use crate::{
     event::{
+        control::{
+            CaptureHealth, Checkpoint, ClockHealth, Gap, Health, Reason, SinkHealth, SpoolHealth,
+        },
         group::{Field, Presence},
         handshake::{ClientCert, Tls},
         model::{
@@ -48,6 +51,13 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("token", Token::FIELDS),
     ("identity", Identity::FIELDS),
     ("policy", PolicyChange::FIELDS),
+    ("gap", Gap::FIELDS),
+    ("checkpoint", Checkpoint::FIELDS),
+    ("health", Health::FIELDS),
+    ("health.capture", CaptureHealth::FIELDS),
+    ("health.spool", SpoolHealth::FIELDS),
+    ("health.clock", ClockHealth::FIELDS),
+    ("health.sinks", SinkHealth::FIELDS),
 ];
 
 /// The fields that hold one of a closed set of names, and those names.
@@ -73,6 +83,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("token.state", TokenState::MEANINGS),
     ("token.sig_state", SignatureState::MEANINGS),
     ("identity.evidence", Evidence::MEANINGS),
+    ("gap.reason", Reason::MEANINGS),
 ];
 
 /// The page that documents every field of an event.
@@ -159,6 +170,7 @@ Events of the types `policy.…` tell of the agent: they have the groups `event`
 `policy`, and no others. All others have every group but `policy`.
 
 Events that go to sinks have a group `integrity` behind these, and events of types `agent.…`, by
-which the agent tells of itself, stand between them: [integrity.md](integrity.md).
+which the agent tells of itself, stand between them: [integrity.md](integrity.md). They have the
+groups `event`, `host` and `agent`, and one of `gap`, `checkpoint` and `health`, or none.
 
 This page is made from `agent/src/event/model.rs`; a test tells when it is not current.";

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::clock::Timestamp;
+
 /// Now, in nanoseconds since boot; `None` if the clock cannot be read.
 #[must_use]
 pub fn boot_nanos() -> Option<u64> {
@@ -27,4 +29,10 @@ pub fn wall_nanos() -> Option<u64> {
 fn now_nanos(clock: ClockId) -> Option<u64> {
     let duration: Duration = clock_gettime(clock).ok()?.into();
     u64::try_from(duration.as_nanos()).ok()
+}
+
+/// This moment by the host's clock: for what the agent says of itself.
+#[must_use]
+pub fn now() -> Timestamp {
+    wall_nanos().map_or_else(Timestamp::default, Timestamp)
 }

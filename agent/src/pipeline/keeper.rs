@@ -48,7 +48,7 @@ impl Keeper {
         let (tell, renewals) = bounded(RENEWALS);
         let (stop, stopped) = bounded(0);
         let first = Renewal::Policy(book.loaded());
-        let _ = tell.try_send((first, now()));
+        let _ = tell.try_send((first, boot::now()));
         let thread = thread::Builder::new()
             .name("rules".into())
             .spawn(move || run(book, &standing, &asked, &tell, &stopped))?;
@@ -91,7 +91,7 @@ fn run(
         for renewal in renewals {
             tracing::info!("{}", said(&renewal));
             // Whoever writes events looks every second.
-            let _ = tell.try_send((renewal, now()));
+            let _ = tell.try_send((renewal, boot::now()));
         }
     }
 }
@@ -107,10 +107,6 @@ fn said(renewal: &Renewal) -> String {
         Renewal::Keys(_) => "keys of issuers changed".to_owned(),
         Renewal::KeysRejected { reason, .. } => format!("keys stay as they were: {reason}"),
     }
-}
-
-fn now() -> Timestamp {
-    boot::wall_nanos().map_or_else(Timestamp::default, Timestamp)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::{
     flow::table::{self, Limits, Table},
     observation::Observer,
     sinks::output::{Lines, Output},
+    telemetry::board::{Board, Said},
 };
 
 /// Captured events that wait for one worker: at most 16 KiB each, so 64 MiB a worker at worst.
@@ -61,6 +62,7 @@ impl Stages {
         observer: &Observer,
         origin: &Origin,
         output: Output,
+        board: &Board,
     ) -> io::Result<Self> {
         let (lines, batches) = output.channel();
         let limits = Limits {
@@ -68,7 +70,9 @@ impl Stages {
             idle_nanos: config.idle_nanos,
             held_bytes: config.held_bytes_per_worker,
         };
-        let worker = || Worker {
+        let worker = |index| Worker {
+            index,
+            board: board.clone(),
             table: Table::new(limits).reading(config.wanted.clone()),
             observer: observer.fresh(),
             author: Author::new(origin.clone()),
@@ -78,7 +82,7 @@ impl Stages {
             now: Timestamp::default(),
         };
         let workers = match config.workers {
-            ..=1 => Workers::Here(Box::new(worker())),
+            ..=1 => Workers::Here(Box::new(worker(0))),
             count => threads(count, worker)?,
         };
         let output =
@@ -161,11 +165,11 @@ impl EventSink for Stages {
     }
 }
 
-fn threads(count: usize, worker: impl Fn() -> Worker) -> io::Result<Workers> {
+fn threads(count: usize, worker: impl Fn(usize) -> Worker) -> io::Result<Workers> {
     let (mut queues, mut threads) = (Vec::new(), Vec::new());
     for index in 0..count {
         let (queue, events) = bounded(WORKER_QUEUE);
-        let worker = worker();
+        let worker = worker(index);
         let name = format!("worker-{index}");
         threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&events))?);
         queues.push(queue);
@@ -181,6 +185,9 @@ fn shard(session: SessionKey, count: usize) -> usize {
 
 /// Stages 4 to 6 for the connections of one shard.
 struct Worker {
+    /// Which one of all.
+    index: usize,
+    board: Board,
     table: Table,
     observer: Observer,
     author: Author,
@@ -206,6 +213,10 @@ impl Worker {
     fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
         if let CaptureEvent::Tick { at } = event {
             self.now = *at;
+            let (index, counts) = (self.index, self.table.counts);
+            self.board.say(|parts, now| {
+                parts.flows.insert(index, Said::at(counts, now));
+            });
         }
         self.table.accept(event, &mut self.seen);
         self.emit();

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -11,11 +11,13 @@ use std::{
 };
 
 use crate::{
+    identity::boot,
     sinks::{Delivery, Sink, dead::DeadLetters},
     spool::{
         filesystem::Filesystem,
         reader::{Batch, Limits, Reader},
     },
+    telemetry::board::Progress,
 };
 
 /// What a sink is given at once.
@@ -24,6 +26,8 @@ const AT_ONCE: Limits = Limits { records: 4096, bytes: 1024 * 1024 };
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Shortest and longest time between two tries; each is twice the one before.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// Longest reason of a failure that is told, in characters.
+const MAX_REASON: usize = 256;
 /// How often a wait looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -59,6 +63,7 @@ pub struct DeliveryLoop<F: Filesystem> {
     stop: Stop,
     /// Time until the next try; `None` while all is well.
     backoff: Option<Duration>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl<F: Filesystem> DeliveryLoop<F> {
@@ -71,7 +76,18 @@ impl<F: Filesystem> DeliveryLoop<F> {
         dead: DeadLetters,
         stop: Stop,
     ) -> Self {
-        Self { name, reader, sink, dead, stop, backoff: None }
+        let progress = Arc::default();
+        Self { name, reader, sink, dead, stop, backoff: None, progress }
+    }
+
+    /// How it goes, kept current.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Mutex<Progress>> {
+        Arc::clone(&self.progress)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Delivers until there is nothing more to come, or it is told to end.
@@ -100,6 +116,7 @@ impl<F: Filesystem> DeliveryLoop<F> {
             Delivery::Delivered => {
                 if self.backoff.take().is_some() {
                     tracing::info!(sink = self.name, "delivers again");
+                    self.note(|progress| progress.failing_since = None);
                 }
                 self.reader.advance(batch, before, batch.len(), 0);
                 batch.len()
@@ -107,6 +124,12 @@ impl<F: Filesystem> DeliveryLoop<F> {
             Delivery::Retry { done, why, after } => {
                 let done = before.saturating_add(done).min(batch.len());
                 self.reader.advance(batch, before, done, 0);
+                self.note(|progress| {
+                    progress.retries += 1;
+                    progress.failing_since.get_or_insert_with(boot::now);
+                    progress.last_failure =
+                        Some(why.to_string().chars().take(MAX_REASON).collect());
+                });
                 let (least, most) = BACKOFF;
                 if self.backoff.is_none() {
                     // Said once: what is not delivered stays in the spool.

@@ -8,19 +8,19 @@ use std::{
     collections::BTreeMap,
     io, mem,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
-    clock::Timestamp,
     event::{
-        control::{Checkpoint, Gap, Happened, Range, Reason},
+        control::{Checkpoint, Gap, Happened, Reason},
         model::{Agent, Host},
     },
+    identity::boot,
     integrity::{
         canonical,
         chain::{Chain, name_of},
@@ -39,11 +39,17 @@ use crate::{
         segment::RunName,
         writer::{Dropped, Why, Writer},
     },
+    telemetry::{
+        self,
+        board::{self, Board, Progress, Said},
+    },
     token::guard,
 };
 
 /// Events after which a checkpoint is due, and time, if there was any event.
 const CHECKPOINT: (u64, Duration) = (1000, Duration::from_secs(60));
+/// Time between two snapshots for the board.
+const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Time between two gaps of events that were refused one by one.
 const GAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long sinks may take, at the end, to deliver what is there; the rest stays in the spool.
@@ -59,10 +65,21 @@ pub struct Named {
     pub sink: Box<dyn Sink>,
 }
 
+/// Whom the export tells how it is doing.
+#[derive(Default)]
+struct Report {
+    board: Board,
+    /// Time between events of health; `None` for never.
+    every: Option<Duration>,
+    said: Option<Instant>,
+    told: Option<Instant>,
+}
+
 /// Takes events to sinks.
 pub struct Export {
     writer: Writer<Directory>,
     spool: Arc<Spool<Directory>>,
+    max_bytes: u64,
     period: Duration,
     chain: Chain,
     signer: Signer,
@@ -70,6 +87,9 @@ pub struct Export {
     agent: Agent,
     threads: Vec<JoinHandle<()>>,
     stop: Stop,
+    /// How each sink's delivery goes, in the order of the spool's.
+    progress: Vec<(String, Arc<Mutex<Progress>>)>,
+    report: Report,
     since_checkpoint: u64,
     last_checkpoint: Instant,
     /// Reasons of events that are gone, and how many; those among them that were not told yet.
@@ -93,27 +113,31 @@ impl Export {
         host: Host,
     ) -> io::Result<(Self, Recovered)> {
         let now = Instant::now();
-        let run: RunName = ulid::Ulid::from_parts(wall_clock().as_millis(), random()?).to_bytes();
+        let run: RunName = ulid::Ulid::from_parts(boot::now().as_millis(), random()?).to_bytes();
         let filesystem = Directory::new(directory)?;
         let (writer, spool, recovered) = spool::open(filesystem, options, run, now)?;
         let stop = Stop::default();
-        let mut threads = Vec::new();
+        let (mut threads, mut progress) = (Vec::new(), Vec::new());
         for Named { name, sink } in sinks {
             let Some(reader) = Reader::new(&spool, &name) else { continue };
             let dead = DeadLetters::new(directory.join(format!("{name}.dead")));
             let each = DeliveryLoop::new(name.clone(), reader, sink, dead, stop.clone());
+            progress.push((name.clone(), each.progress()));
             threads.push(thread::Builder::new().name(name).spawn(move || each.run())?);
         }
         let mut export = Self {
             writer,
             spool,
-            period: options.sync.period().min(CHECKPOINT.1),
+            max_bytes: options.max_bytes,
+            period: options.sync.period().min(SAY_EVERY),
             chain: Chain::new(name_of(&host.name, &run)),
             signer,
             host,
             agent: Agent { version: env!("CARGO_PKG_VERSION").to_owned() },
             threads,
             stop,
+            progress,
+            report: Report::default(),
             since_checkpoint: 0,
             last_checkpoint: now,
             gone: BTreeMap::new(),
@@ -138,9 +162,56 @@ impl Export {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.check();
+            self.say_how_it_is();
         }
         self.finish();
         events
+    }
+
+    /// Tells `board` how it is doing, and the sinks every so often how the agent is.
+    #[must_use]
+    pub fn reporting(mut self, board: Board, every: Duration) -> Self {
+        self.report = Report { board, every: Some(every), ..Report::default() };
+        self
+    }
+
+    /// Tells how it is doing, if that is due.
+    fn say_how_it_is(&mut self) {
+        let now = Instant::now();
+        let due = |last: Option<Instant>, every| {
+            last.is_none_or(|last| now.saturating_duration_since(last) >= every)
+        };
+        if !due(self.report.said, SAY_EVERY) {
+            return;
+        }
+        let export = board::Export {
+            chain: self.chain.name().to_owned(),
+            events: self.chain.tree().size(),
+            spool_bytes: self.spool.bytes(),
+            spool_max_bytes: self.max_bytes,
+            gone: self.gone.clone(),
+            sinks: self.sinks(),
+        };
+        self.report.board.say(|parts, now| parts.export = Some(Said::at(export, now)));
+        self.report.said = Some(now);
+        let start = self.report.board.started();
+        if self.report.every.is_some_and(|every| due(self.report.told.or(Some(start)), every)) {
+            self.report.told = Some(now);
+            let health = Box::new(telemetry::health(&self.report.board));
+            self.say(&Happened::Health { health });
+            self.writer.commit(now);
+        }
+    }
+
+    fn sinks(&self) -> Vec<board::Sink> {
+        let sink = |counts: SinkCounts| {
+            let progress = self.progress.iter().find(|(name, _)| *name == counts.name);
+            let progress = progress.map_or_else(Progress::default, |(_, progress)| {
+                progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            });
+            board::Sink { counts, progress }
+        };
+        self.spool.counts().into_iter().map(sink).collect()
     }
 
     /// Counts what was dropped on the way to here.
@@ -183,7 +254,7 @@ impl Export {
     /// Says something of the agent itself.
     fn say(&mut self, happened: &Happened) {
         let seq = self.chain.tree().size();
-        let json = happened.to_json(&self.host, &self.agent, self.chain.name(), seq, wall_clock());
+        let json = happened.to_json(&self.host, &self.agent, self.chain.name(), seq, boot::now());
         match json {
             Ok(json) => self.append(&json, Lane::Kept),
             Err(error) => tracing::error!(%error, "event not encoded"),
@@ -228,11 +299,11 @@ impl Export {
                 Why::Disk => Reason::Disk,
             };
             let chain = name_of(&self.host.name, &run);
-            self.tell(Gap { chain, range: Some(Range { from, to }), count, reason });
+            self.tell(Gap { chain, from: Some(from), to: Some(to), count, reason });
         }
         for (reason, count) in untold {
             let chain = self.chain.name().to_owned();
-            self.tell(Gap { chain, range: None, count, reason });
+            self.tell(Gap { chain, from: None, to: None, count, reason });
         }
         told
     }
@@ -245,7 +316,7 @@ impl Export {
     fn checkpoint(&mut self) {
         let gone = self.gone.iter().map(|(reason, count)| (reason.as_str(), count.to_string()));
         let gone: Vec<_> = gone.collect();
-        let time = wall_clock().to_rfc3339();
+        let time = boot::now().to_rfc3339();
         let mut remarks = vec![("time", time.as_str())];
         remarks.extend(gone.iter().map(|(reason, count)| (*reason, count.as_str())));
         let note = self.signer.sign(&self.chain, &remarks);
@@ -277,11 +348,6 @@ impl Export {
             thread::sleep(Duration::from_millis(5));
         }
     }
-}
-
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn random() -> io::Result<u128> {

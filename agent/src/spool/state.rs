@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 use crate::spool::{
     Lane,
     filesystem::Filesystem,
@@ -45,7 +47,7 @@ pub(super) struct State {
 }
 
 /// What became of the records that a sink was to get.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct SinkCounts {
     /// The sink.
     pub name: String,
@@ -83,6 +85,12 @@ impl<F: Filesystem> Spool<F> {
         let state = self.state();
         let waited = self.changed.wait_timeout_while(state, timeout, |state| !is_met(state));
         waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Bytes that all records take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.state().bytes()
     }
 
     /// What became of the records of each sink: at any time `delivered + dead + lost + pending` is

@@ -27,7 +27,7 @@ fn class(fields: &Fields<'_>) -> (u64, u64, &'static str) {
         "agent.start" => (6002, 3, "Start"),
         "agent.stop" => (6002, 4, "Stop"),
         "agent.gap" => (6008, 1, "General Error"),
-        "agent.checkpoint" => (6002, 8, "Update"),
+        "agent.checkpoint" | "agent.health" => (6002, 8, "Update"),
         _ => (6003, 99, "Other"),
     }
 }
