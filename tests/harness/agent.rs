@@ -160,6 +160,18 @@ impl Agent {
         Self::run_configured(dir, "capture:\n  path: call\n")
     }
 
+    /// `scopewatch run` with nothing but `configuration`, whose sinks are to write JSON to
+    /// `events.json` below `dir`.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn run_exporting(dir: &Path, configuration: &str) -> Result<Self> {
+        let (config, events) = (dir.join("config.yaml"), dir.join("events.json"));
+        fs::write(&config, configuration).context("write the configuration")?;
+        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        Self::start(&arguments, dir, &events)
+    }
+
     /// `scopewatch` with `arguments`, which make it write its events to `events`.
     ///
     /// # Errors
