@@ -151,6 +151,7 @@ impl Author {
             server: unless_empty(server),
             tls: seen.handshake.as_ref().map(|handshake| self.tls(seen.connection, handshake)),
             http: unless_empty(http(seen)),
+            volume: None,
             rpc: seen.grpc.map(|call| rpc(call, seen.phase)),
             trace: seen.request.as_ref().and_then(|asked| asked.trace.as_ref()).map(|trace| {
                 Trace { trace_id: trace.trace_id.clone(), span_id: trace.span_id.clone() }

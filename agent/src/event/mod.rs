@@ -16,6 +16,7 @@ pub mod model;
 pub mod notice;
 pub mod shared;
 pub mod verdict;
+pub mod volume;
 
 #[cfg(test)]
 pub(crate) mod sample;

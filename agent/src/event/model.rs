@@ -13,6 +13,7 @@ use crate::{
         handshake::Tls,
         shared::Shared,
         verdict::{Required, Route},
+        volume::Told,
     },
     flow::chunk::{Attribution, Transport},
     http::{anomaly::Anomaly, message::Role, operation::Protocol},
@@ -142,6 +143,9 @@ group! {
             route: Route ["group", ""],
             /// The exchange.
             http: Http ["group", ""],
+            /// What else the event stands for; there if the policy's `volume` asks for fewer
+            /// events.
+            volume: Told ["group", ""],
             /// The gRPC call that the exchange is.
             rpc: Rpc ["group", ""],
             /// The distributed trace that the request belongs to.

@@ -22,6 +22,7 @@ use crate::{
         sample::{START, author, connection, event, event_of, exchange, jwt, observe, origin},
         shared::Shared,
         verdict::{Required, Route},
+        volume::Told,
     },
     flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Transport},
     http::{
@@ -412,6 +413,9 @@ fn judged(event: &mut Event) {
         params: some(),
         notes: some(),
     });
+    let (many, last) = (Some(7), Some(Time::default()));
+    event.volume =
+        Some(Told { sampled: many, count: many, last, req_bytes: many, resp_bytes: many });
     event.authz = Authz {
         server_outcome: event.authz.server_outcome,
         verdict: Some(Verdict::Deny),

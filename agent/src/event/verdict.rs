@@ -157,22 +157,24 @@ pub(super) fn route(judged: &Judged, cuts: &mut Cuts) -> Route {
 /// answered, or cannot be judged and was answered; always where the data is sensitive.
 #[must_use]
 pub fn deserves_scope_check(judged: &Judged, outcome: ServerOutcome) -> bool {
-    let is_sensitive = judged.judgement.route.as_ref().is_some_and(|route| {
-        matches!(
-            route.sensitivity,
-            Some(
-                Sensitivity::Confidential
-                    | Sensitivity::Pii
-                    | Sensitivity::Financial
-                    | Sensitivity::Phi
-                    | Sensitivity::Secret
-            )
-        )
-    });
+    let class = judged.judgement.route.as_ref().and_then(|route| route.sensitivity);
     let is_ordinary = match (judged.judgement.verdict, judged.assessment.finding) {
         (Verdict::Allow, finding) => finding == Finding::Normal,
         (Verdict::Indeterminate, _) => outcome == ServerOutcome::Allowed,
         (Verdict::Deny, _) => false,
     };
-    is_sensitive || !is_ordinary
+    class.is_some_and(is_sensitive) || !is_ordinary
+}
+
+/// Whether data of a class is not for everybody within.
+#[must_use]
+pub const fn is_sensitive(class: Sensitivity) -> bool {
+    match class {
+        Sensitivity::Public | Sensitivity::Internal => false,
+        Sensitivity::Confidential
+        | Sensitivity::Pii
+        | Sensitivity::Financial
+        | Sensitivity::Phi
+        | Sensitivity::Secret => true,
+    }
 }

@@ -20,9 +20,11 @@ use crate::{
     event::{
         access::{Author, Origin},
         notice::Notice,
+        volume::Gate,
     },
     flow::table::{self, Limits, Table},
     observation::Observer,
+    policy::volume::Volume,
     sinks::output::{Lines, Output},
     telemetry::board::{Board, Said},
 };
@@ -77,6 +79,7 @@ impl Stages {
             observer: observer.fresh(),
             author: Author::new(origin.clone()),
             lines: lines.clone(),
+            gate: Gate::default(),
             seen: Vec::new(),
             skippable: None,
             now: Timestamp::default(),
@@ -192,6 +195,8 @@ struct Worker {
     observer: Observer,
     author: Author,
     lines: Lines,
+    /// Leaves out events of which the policy wants fewer.
+    gate: Gate,
     /// Exchanges on their way out; empty between events.
     seen: Vec<table::Seen>,
     /// What need not be told after the last event.
@@ -213,10 +218,13 @@ impl Worker {
     fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
         if let CaptureEvent::Tick { at } = event {
             self.now = *at;
-            let (index, counts) = (self.index, self.table.counts);
+            let (index, counts, left_out) = (self.index, self.table.counts, self.gate.left_out);
             self.board.say(|parts, now| {
                 parts.flows.insert(index, Said::at(counts, now));
+                parts.left_out.insert(index, left_out);
             });
+            let Self { gate, lines, .. } = self;
+            gate.tick(*at, &mut |event| lines.push(event));
         }
         self.table.accept(event, &mut self.seen);
         self.emit();
@@ -232,6 +240,8 @@ impl Worker {
     fn finish(mut self) -> table::Counts {
         self.table.finish_all(self.now, &mut self.seen);
         self.emit();
+        let Self { gate, lines, .. } = &mut self;
+        gate.finish(&mut |event| lines.push(event));
         self.lines.flush();
         self.table.counts
     }
@@ -240,7 +250,12 @@ impl Worker {
         for table::Seen { exchange, connection, at } in self.seen.drain(..) {
             let observation = self.observer.observe(&exchange, &connection, at);
             // Numbered where it is encoded, as several workers write events.
-            self.lines.push(self.author.access(0, &observation));
+            let judged = observation.judged.as_ref();
+            let route = judged.and_then(|judged| judged.judgement.route.as_ref());
+            let volume = route.map_or(Volume::Full, |route| route.volume);
+            let event = self.author.access(0, &observation);
+            let Self { gate, lines, .. } = self;
+            gate.take(event, volume, &mut |event| lines.push(event));
             if let Some(event) = self.author.scope_check(0, &observation) {
                 self.lines.push(event);
             }

@@ -22,6 +22,7 @@ use crate::{
         },
         router::Router,
         template::Template,
+        volume::Volume,
     },
     token::{
         issuer::{Issuer, IssuerIndex},
@@ -160,6 +161,8 @@ pub struct Route {
     pub sensitivity: Option<Sensitivity>,
     /// What events tell.
     pub audit: Audit,
+    /// How many events tell of calls that are in order.
+    pub volume: Volume,
     /// `operationId` in the OpenAPI document.
     pub operation_id: Option<String>,
     /// What its word is worth.

@@ -95,12 +95,13 @@ fn rule(route: &Route) -> String {
         alternatives,
         sensitivity,
         audit,
+        volume,
         operation_id,
         trust,
     } = route;
     format!(
         "{methods:?} {template:?} {operation:?} {protocol:?} {alternatives:?} {sensitivity:?} \
-         {audit:?} {operation_id:?} {trust:?}"
+         {audit:?} {volume:?} {operation_id:?} {trust:?}"
     )
 }
 

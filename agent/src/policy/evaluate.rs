@@ -259,6 +259,7 @@ fn matched(route: &Route, hit: &Hit<'_>) -> MatchedRoute {
         operation_id: route.operation_id.clone(),
         operation: hit.operation.map(str::to_owned),
         sensitivity: route.sensitivity,
+        volume: route.volume,
         params: kept.map(|(name, value)| (name.to_owned(), value)).collect(),
     }
 }

@@ -8,6 +8,7 @@ use crate::{
         compiled::{Audit, Origin, PolicyId, ServiceIndex},
         raw::{Amount, Sensitivity},
         reason::Reason,
+        volume::Volume,
     },
 };
 
@@ -73,6 +74,8 @@ pub struct MatchedRoute {
     pub operation: Option<String>,
     /// What the data is.
     pub sensitivity: Option<Sensitivity>,
+    /// How many events tell of calls that are in order.
+    pub volume: Volume,
     /// Parameters whose values the policy keeps.
     pub params: Vec<(String, String)>,
 }

@@ -24,3 +24,4 @@ mod requirement;
 pub mod router;
 pub mod select;
 pub mod template;
+pub mod volume;

@@ -17,6 +17,7 @@ use crate::policy::{
     openapi::document::{Document, Operation, PathItem},
     place::{At, Place},
     raw,
+    volume::Volume,
 };
 
 /// Most references that are followed one after another.
@@ -118,6 +119,7 @@ impl<'d> Import<'d> {
             require_any,
             sensitivity: operation.sensitivity,
             audit: raw::Audit::default(),
+            volume: Volume::Full,
             protocol: None,
         };
         let route = At { value: route, place: at.place };

@@ -12,6 +12,7 @@ use crate::{
     policy::{
         error::{Located, Problem},
         place::{At, Seconds},
+        volume::Volume,
     },
     token::{issuer::Algorithm, profile::Profile, scheme::Scheme},
 };
@@ -403,6 +404,9 @@ pub struct Route {
     /// What events tell beyond what the class of sensitivity adds.
     #[serde(default)]
     pub audit: Audit,
+    /// How many events tell of calls that are in order.
+    #[serde(default)]
+    pub volume: Volume,
     /// What the calls carry, so that operations within can be told apart.
     #[serde(default)]
     pub protocol: Option<Protocol>,

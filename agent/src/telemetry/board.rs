@@ -39,6 +39,8 @@ pub struct Parts {
     pub libraries: Option<Said<Libraries>>,
     /// Of each worker.
     pub flows: BTreeMap<usize, Said<table::Counts>>,
+    /// Of each worker: calls without an event, as none in their sample.
+    pub left_out: BTreeMap<usize, u64>,
     /// Of the output.
     pub export: Option<Said<Export>>,
     /// Of the policy in force.

@@ -101,6 +101,8 @@ impl Scrape {
         ] {
             out.counter(name, help, value)?;
         }
+        let left_out = self.parts.left_out.values().sum();
+        out.counter("sampled_out", "Calls without event, as none in their sample", left_out)?;
         if let Some(libraries) = &self.parts.libraries {
             let by = |state, count| (vec![("state", state)], count);
             let found = [by("probed", libraries.what.probed), by("left", libraries.what.left)];

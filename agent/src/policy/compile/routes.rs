@@ -65,6 +65,9 @@ impl<'r> Compiler<'r> {
         for param in &raw.audit.params {
             self.parameter(param, &template, written.route.place, &context.file);
         }
+        if let Some(problem) = raw.volume.problem() {
+            self.refuse_in(&context.file, written.route.place, Problem::Invalid(problem));
+        }
         let alternatives = self.alternatives(written, &template, context);
         let id = raw.id.as_ref().map_or_else(|| made_id(methods, path), |id| id.value.clone());
         Some(Route {
@@ -77,6 +80,7 @@ impl<'r> Compiler<'r> {
             alternatives,
             sensitivity: raw.sensitivity,
             audit,
+            volume: raw.volume,
             operation_id: written.operation_id.clone(),
             trust: context.trust,
         })

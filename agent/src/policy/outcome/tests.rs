@@ -5,6 +5,7 @@ use crate::policy::{
     compiled::{Audit, Origin, PolicyId, ServiceIndex},
     judgement::MatchedRoute,
     raw::Amount,
+    volume::Volume,
 };
 
 fn judgement(verdict: Verdict, reasons: Vec<Reason>, class: Option<Sensitivity>) -> Judgement {
@@ -14,6 +15,7 @@ fn judgement(verdict: Verdict, reasons: Vec<Reason>, class: Option<Sensitivity>)
         operation_id: None,
         operation: None,
         sensitivity: class,
+        volume: Volume::Full,
         params: Vec::new(),
     };
     Judgement {
