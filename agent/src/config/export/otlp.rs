@@ -188,6 +188,22 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_has_every_key_and_its_default() {
+        let guide = include_str!("../../../../docs/export.md");
+        let otlp = guide.split("## OTLP\n").nth(1).unwrap();
+        let example = otlp.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let mut sinks = parse(example.unwrap()).unwrap().export.sinks;
+        let documented = sinks.remove(0).otlp.unwrap();
+        let options = compiled(&format!("endpoint: '{}'", documented.endpoint)).unwrap();
+        let told = documented.compile().unwrap();
+        // What is left out by default, the example has.
+        assert!(told.headers_file.is_some() && !told.resource.is_empty());
+        assert!(told.tls.ca_file.is_some() && told.tls.identity.is_some());
+        let Options { headers_file, tls, resource, .. } = options.clone();
+        assert_eq!(Options { headers_file, tls, resource, ..told }, options);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_its_key() {
         let check = |text: &str, expected: &str| {
             let message = compiled(text).unwrap_err();
