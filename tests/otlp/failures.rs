@@ -28,7 +28,9 @@ fn what_was_not_confirmed_comes_again_under_the_same_uid() {
     let (events, uids) = events(30);
     for protocol in ALL {
         let server = Server::start(protocol, vec![Act::Hang, Act::BreakOff]);
-        let (delivered, dead, pending, _) = start(options(protocol, server.port), &events).finish();
+        let mut options = options(protocol, server.port);
+        options.timeout = Duration::from_secs(2);
+        let (delivered, dead, pending, _) = start(options, &events).finish();
         assert_eq!((delivered, dead, pending), (30, 0, 0), "{protocol:?}");
         // Taken three times by the server, of which it confirmed the last one.
         assert_eq!(server.taken().len(), 90, "{protocol:?}");
@@ -48,7 +50,7 @@ fn a_receiver_that_hangs_does_not_keep_the_agent_from_ending() {
         while server.requests() == 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        // `end` asserts that it takes less than a second.
+        // `end` asserts that it takes no longer than a moment.
         let (delivered, dead, pending, _) = run.end();
         assert_eq!((delivered, dead, pending), (0, 0, 30), "{protocol:?}: nothing was confirmed");
     }
@@ -89,7 +91,7 @@ fn a_server_of_another_protocol_confirms_nothing() {
             listener.set_nonblocking(true).unwrap();
             let run = start(options(protocol, port), &events);
             let (from, mut asked) = (Instant::now(), 0);
-            while from.elapsed() < Duration::from_millis(700) {
+            while asked < 2 && from.elapsed() < Duration::from_secs(20) {
                 if let Ok((mut stream, _)) = listener.accept() {
                     asked += 1;
                     stream.set_nonblocking(false).unwrap();

@@ -42,7 +42,7 @@ fn what_can_be_taken_later_comes_again_when_the_receiver_says() {
             let waited = seen[2].at - seen[1].at;
             assert!(waited >= Duration::from_secs(1), "{protocol:?}: {waited:?}");
             let waited = seen[3].at - seen[2].at;
-            assert!(waited < Duration::from_secs(1), "{protocol:?}: {waited:?}");
+            assert!(waited < Duration::from_secs(5), "{protocol:?}: {waited:?}");
         });
     }
 }

@@ -1,5 +1,5 @@
 //! A real receiver: rotel, a collector that prints each record that it got. What it prints is
-//! compared, field by field, with what was sent. It has no TLS of its own.
+//! compared, field by field, with what was sent. It has no TLS of its own: nginx has it, in front.
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scopewatch::sinks::otlp::Protocol;
-use scopewatch_harness::{child::Reaped, oauth};
+use scopewatch::{outbound, sinks::otlp::Protocol};
+use scopewatch_harness::{certs::Certificates, child::Reaped, oauth};
 use serde_json::{Value, json};
 
 use crate::run::{ALL, options, start};
@@ -124,6 +124,71 @@ fn rotel(output: &Path, grpc: u16, http: u16) -> Reaped {
         thread::sleep(Duration::from_millis(20));
     }
     rotel
+}
+
+/// Starts nginx, which wants a certificate of clients and takes 16 KiB at once.
+fn nginx(dir: &Path, certificates: &Certificates, port: u16, grpc: u16, http: u16) -> Reaped {
+    let Certificates { authority, server, server_key, .. } = certificates;
+    let [authority, server, key] = [authority, server, server_key].map(|path| path.display());
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = temporary.map(|name| format!("{name}_temp_path {name};")).join(" ");
+    let config = format!(
+        "daemon off; master_process off; user root; pid nginx.pid; error_log error.log; events {{}}
+        http {{ access_log access.log; {temporary} client_max_body_size 16k;
+          server {{ listen 127.0.0.1:{port} ssl http2;
+            ssl_certificate {server}; ssl_certificate_key {key};
+            ssl_client_certificate {authority}; ssl_verify_client on;
+            location /opentelemetry.proto. {{ grpc_pass grpc://127.0.0.1:{grpc}; }}
+            location / {{ proxy_pass http://127.0.0.1:{http}; }} }} }}"
+    );
+    fs::write(dir.join("nginx.conf"), config).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf"));
+    command.args(["-e", "error.log"]).stdin(Stdio::null());
+    let mut nginx = Reaped::start(&mut command).expect("nginx starts");
+    let from = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(from.elapsed() < Duration::from_secs(20), "nginx does not listen");
+        assert!(nginx.ended().unwrap().is_none(), "nginx ended");
+        thread::sleep(Duration::from_millis(20));
+    }
+    nginx
+}
+
+#[test]
+fn behind_a_proxy_with_tls_that_takes_little_everything_arrives() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(directory.path()).unwrap();
+    let (events, output) = (sent(200), directory.path().join("rotel"));
+    let [front, grpc, http] = [port(), port(), port()];
+    let _rotel = rotel(&output, grpc, http);
+    let _nginx = nginx(directory.path(), &certificates, front, grpc, http);
+    for (nth, protocol) in (1..).zip(ALL) {
+        let mut options = options(protocol, front);
+        (options.endpoint.is_tls, options.gzip) = (true, false);
+        let identity = Some((certificates.client.clone(), certificates.client_key.clone()));
+        let ca_file = Some(certificates.authority.clone());
+        options.tls = outbound::Options { ca_file, identity, server_name: None };
+        let (delivered, dead, pending, _) = start(options, &events).finish();
+        assert_eq!((delivered, dead, pending), (200, 0, 0), "{protocol:?}");
+        let (from, mut text) = (Instant::now(), String::new());
+        while text.matches("Flags: ").count() < 200 * nth
+            && from.elapsed() < Duration::from_secs(10)
+        {
+            thread::sleep(Duration::from_millis(50));
+            text = fs::read_to_string(&output).unwrap();
+        }
+        let records = read(&text);
+        let of_this = records.get(200 * (nth - 1)..).unwrap_or_default();
+        assert_eq!(of_this.len(), 200, "{protocol:?}");
+        for (nth, record) in of_this.iter().enumerate() {
+            assert_eq!(record, &printed(nth), "{protocol:?}");
+        }
+    }
+    let access = fs::read_to_string(directory.path().join("access.log")).unwrap();
+    for line in ["Export HTTP/2.0\" 413", "Export HTTP/2.0\" 200", "/v1/logs HTTP/1.1\" 413"] {
+        assert!(access.contains(line), "{line}");
+    }
 }
 
 #[test]
