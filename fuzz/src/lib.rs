@@ -5,6 +5,7 @@
 //! once. Promises are more than not to panic: bounds of what is held, streams that never show a
 //! wrong byte, and the same result however the bytes were cut.
 
+mod answers;
 mod bodies;
 mod capture;
 mod files;
@@ -59,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "router", run: policy::router, seeds: policy::router_seeds },
     Target { name: "kept_lines", run: spool::kept_lines, seeds: spool::kept_lines_seeds },
     Target { name: "spool_recovery", run: spool::recovery, seeds: spool::recovery_seeds },
+    Target { name: "otlp_answer", run: answers::answer, seeds: answers::answer_seeds },
 ];
 
 /// Inputs by chance, for targets that make something of any bytes.

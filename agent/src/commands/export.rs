@@ -15,6 +15,7 @@ use crate::{
         Sink,
         export::{Export, Named},
         file::FileSink,
+        otlp::OtlpSink,
         output::Output,
         stdout::Stdout,
     },
@@ -52,6 +53,7 @@ pub fn open(
 fn sink(kind: &Kind) -> Box<dyn Sink> {
     match kind {
         Kind::File(options) => Box::new(FileSink::new(options.clone())),
+        Kind::Otlp(options) => Box::new(OtlpSink::new(options.clone())),
         Kind::Stdout(format) => Box::new(Stdout::new(*format)),
     }
 }

@@ -1,5 +1,7 @@
 //! From exchanges to what is written of them: goldens, the documentation, and canaries.
 
+mod corpus;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{

@@ -7,6 +7,7 @@ pub mod dead;
 pub mod delivery;
 pub mod export;
 pub mod file;
+pub mod otlp;
 pub mod output;
 pub mod stdout;
 
@@ -15,11 +16,16 @@ mod tests;
 
 use std::{io, time::Duration};
 
+use self::{delivery::Stop, otlp::answer::Complaint};
+
 /// Somebody who takes events.
 pub trait Sink: Send {
     /// Takes records, in order, until one cannot be taken; each is an event as JSON. What it says
     /// to have taken will not be kept for it any longer.
     fn deliver(&mut self, records: &mut dyn Iterator<Item = &[u8]>) -> Delivery;
+
+    /// What says that the agent ends: a sink that waits for others must look at it.
+    fn heed(&mut self, _stop: &Stop) {}
 }
 
 /// What became of some records.
@@ -43,6 +49,18 @@ pub enum Delivery {
         /// What is wrong with the next one.
         why: Refusal,
     },
+    /// The first `done` were taken. Of the `of` next ones, `refused` never can be, and nobody says
+    /// which; the others were taken.
+    Partly {
+        /// How many were taken before them.
+        done: usize,
+        /// How many were looked at together.
+        of: usize,
+        /// How many of these were refused.
+        refused: u64,
+        /// Why.
+        why: Refusal,
+    },
 }
 
 /// Why a record can never be taken.
@@ -51,4 +69,13 @@ pub enum Refusal {
     /// It is no event of a known form.
     #[error("it has no form in this format")]
     Unmappable,
+    /// The receiver says so, of this and maybe of others that it got together with it.
+    #[error("{0}")]
+    Answered(Complaint),
+    /// The receiver took some of several, and did not say which.
+    #[error("the receiver refused some of those that it got together with this one")]
+    Rejected,
+    /// Nothing is left to leave out, and it is larger than a request may be.
+    #[error("it is larger than a request may be")]
+    TooLarge,
 }

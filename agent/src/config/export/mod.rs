@@ -1,6 +1,7 @@
 //! `export:` as it is written, and as the agent uses it; each kind of sink in a file of its own.
 
 mod file;
+mod otlp;
 pub mod tls;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -8,7 +9,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::file::File;
+pub use self::{file::File, otlp::Otlp};
 
 use crate::{
     config::error::ConfigError,
@@ -67,6 +68,8 @@ pub struct Sink {
     pub name: String,
     /// A file that is rotated.
     pub file: Option<File>,
+    /// A receiver of OpenTelemetry's log protocol.
+    pub otlp: Option<Otlp>,
     /// Standard output.
     pub stdout: Option<Stdout>,
 }
@@ -115,6 +118,8 @@ pub struct Export {
 pub enum Kind {
     /// A file that is rotated.
     File(sinks::file::Options),
+    /// A receiver of OpenTelemetry's log protocol.
+    Otlp(sinks::otlp::Options),
     /// Standard output.
     Stdout(Format),
 }
@@ -150,15 +155,16 @@ pub fn compile(raw: Raw) -> Result<Option<Export>, ConfigError> {
     Ok((!export.sinks.is_empty()).then_some(export))
 }
 
-fn sink(Sink { name, file, stdout }: Sink) -> Result<(String, Kind), ConfigError> {
+fn sink(Sink { name, file, otlp, stdout }: Sink) -> Result<(String, Kind), ConfigError> {
     let kinds = [
         file.map(|file| file.compile().map(Kind::File)),
+        otlp.map(|otlp| otlp.compile().map(Kind::Otlp)),
         stdout.map(|stdout| Ok(Kind::Stdout(stdout.format))),
     ];
     let mut kinds = kinds.into_iter().flatten();
     match (kinds.next(), kinds.next()) {
         (Some(kind), None) => Ok((name, kind?)),
-        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, stdout" }),
+        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, otlp, stdout" }),
     }
 }
 
@@ -210,7 +216,10 @@ mod tests {
         check(&format!("export: {{sinks: [{twice}]}}"), "export.sinks[].name");
         let zero = "export: {sinks: [{name: a, file: {path: x, rotate_bytes: 0}}]}";
         check(zero, "export.sinks[].file.rotate_bytes");
-        check("export: {sinks: [{name: a}]}", "one of file, stdout");
-        check("export: {sinks: [{name: a, stdout: {}, file: {path: x}}]}", "one of file, stdout");
+        check("export: {sinks: [{name: a}]}", "one of file, otlp, stdout");
+        check(
+            "export: {sinks: [{name: a, stdout: {}, file: {path: x}}]}",
+            "one of file, otlp, stdout",
+        );
     }
 }

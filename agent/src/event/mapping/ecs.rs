@@ -15,12 +15,16 @@ pub fn map(fields: &Fields<'_>) -> Value {
         put(&mut out, &format!("scopewatch.{path}"), value.clone());
     }
     let (category, kinds) = match (fields.kind, fields.text("authz.server_outcome")) {
-        ("access", Some("allowed")) => (["api", "web"], vec!["access", "allowed"]),
-        ("access", Some("denied")) => (["api", "web"], vec!["access", "denied"]),
-        ("access", _) => (["api", "web"], vec!["access"]),
+        ("access" | "access.begun" | "scope_check", Some("allowed")) => {
+            (["api", "web"], vec!["access", "allowed"])
+        }
+        ("access" | "access.begun" | "scope_check", Some("denied")) => {
+            (["api", "web"], vec!["access", "denied"])
+        }
+        ("access" | "access.begun" | "scope_check", _) => (["api", "web"], vec!["access"]),
         ("agent.start", _) => (["configuration", "process"], vec!["start"]),
         ("agent.stop", _) => (["configuration", "process"], vec!["end"]),
-        ("agent.gap", _) => (["configuration", "process"], vec!["error"]),
+        ("policy.loaded" | "policy.changed", _) => (["configuration", "process"], vec!["change"]),
         _ => (["configuration", "process"], vec!["info"]),
     };
     for (path, value) in [

@@ -6,7 +6,7 @@
 mod ecs;
 mod fields;
 mod ocsf;
-mod otlp;
+pub mod otlp;
 mod pairs;
 pub mod table;
 

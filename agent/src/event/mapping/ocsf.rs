@@ -1,5 +1,5 @@
-//! OCSF 1.8.0: API Activity (6003) for accesses, Application Lifecycle (6002) and Application Error
-//! (6008) for what the agent says of itself. What the schema has no place for is in `unmapped`.
+//! OCSF 1.8.0: API Activity (6003) for calls, Application Lifecycle (6002) and Application Error (6008)
+//! for what the agent says of itself and of its policy. What the schema has no place for is in `unmapped`.
 
 use serde_json::{Map, Value, json};
 
@@ -9,11 +9,14 @@ use crate::event::{
 };
 
 const VERSION: &str = "1.8.0";
+/// Methods that `http_method` may have.
+const METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// The event's class, its activity, and the activity's name.
 fn class(fields: &Fields<'_>) -> (u64, u64, &'static str) {
     match fields.kind {
-        "access" => {
+        "access" | "access.begun" | "scope_check" => {
             let (id, name) = match fields.text("http.method") {
                 Some("POST") => (1, "Create"),
                 Some("GET" | "HEAD" | "QUERY") => (2, "Read"),
@@ -26,8 +29,10 @@ fn class(fields: &Fields<'_>) -> (u64, u64, &'static str) {
         }
         "agent.start" => (6002, 3, "Start"),
         "agent.stop" => (6002, 4, "Stop"),
-        "agent.gap" => (6008, 1, "General Error"),
-        "agent.checkpoint" | "agent.health" => (6002, 8, "Update"),
+        "agent.gap" | "policy.rejected" => (6008, 1, "General Error"),
+        "agent.checkpoint" | "agent.health" | "policy.loaded" | "policy.changed" => {
+            (6002, 8, "Update")
+        }
         _ => (6003, 99, "Other"),
     }
 }
@@ -50,7 +55,9 @@ pub fn map(fields: &Fields<'_>) -> Value {
     for (row, value) in fields.rows() {
         let is_elsewhere =
             class != 6003 && !row.ocsf.starts_with("metadata.") && !row.ocsf.starts_with("device.");
-        if row.ocsf.is_empty() || is_elsewhere {
+        let is_unknown = row.field == "http.method"
+            && !value.as_str().is_some_and(|method| METHODS.contains(&method));
+        if row.ocsf.is_empty() || is_elsewhere || is_unknown {
             put(&mut unmapped, row.field, value.clone());
         } else {
             put(&mut out, row.ocsf, value.clone());
@@ -119,6 +126,17 @@ fn access(fields: &Fields<'_>, out: &mut Map<String, Value>, profiles: &mut Vec<
         if let Some(id) = id {
             put(out, "api.token.uid", json!(id));
         }
+    }
+    if out.contains_key("trace") {
+        profiles.push("trace");
+    }
+    if let Some(verdict) = fields.text("authz.verdict") {
+        let mut authorization = Map::new();
+        put(&mut authorization, "decision", json!(verdict));
+        if let Some(id) = fields.text("authz.policy_id") {
+            put(&mut authorization, "policy.uid", json!(id));
+        }
+        put(out, "actor.authorizations", json!([authorization]));
     }
     let (status, disposition) = match fields.status() {
         Some(..400) => (1, 1),

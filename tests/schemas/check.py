@@ -1,0 +1,185 @@
+"""Checks mapped events by others' readers. In: a JSON object of texts on standard input: `native`
+events and the same in each format, lines each. Out: a line for each problem, and last one that
+says how much was looked at."""
+
+import json
+import sys
+
+import jsonschema
+import pycef
+import rfc8785
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+
+# Types of ECS 9 fields, by hand from its field reference: the schema itself is in no package.
+ECS = {
+    "@timestamp": "date", "message": "text", "log.level": "keyword", "ecs.version": "keyword",
+    "agent.type": "keyword", "agent.version": "keyword",
+    "client.address": "keyword", "client.ip": "ip", "client.port": "long",
+    "container.id": "keyword",
+    "event.action": "keyword", "event.category": "keyword[]", "event.created": "date",
+    "event.dataset": "keyword", "event.duration": "long", "event.id": "keyword",
+    "event.kind": "keyword", "event.module": "keyword", "event.outcome": "keyword",
+    "event.reason": "keyword", "event.sequence": "long", "event.severity": "long",
+    "event.type": "keyword[]", "event.hash": "keyword",
+    "host.boot.id": "keyword", "host.id": "keyword", "host.name": "keyword",
+    "http.request.body.bytes": "long", "http.request.bytes": "long",
+    "http.request.method": "keyword", "http.response.body.bytes": "long",
+    "http.response.status_code": "long", "http.version": "keyword",
+    "network.protocol": "keyword", "network.transport": "keyword",
+    "process.executable": "keyword", "process.name": "keyword", "process.pid": "long",
+    "process.start": "date",
+    "server.address": "keyword", "server.domain": "keyword", "server.ip": "ip",
+    "server.port": "long",
+    "span.id": "keyword", "trace.id": "keyword",
+    "tls.cipher": "keyword", "tls.version": "keyword", "tls.resumed": "boolean",
+    "tls.next_protocol": "keyword", "tls.client.server_name": "keyword",
+    "network.forwarded_ip": "ip", "tls.client.subject": "keyword", "tls.client.issuer": "keyword",
+    "url.domain": "keyword", "url.path": "keyword", "url.scheme": "keyword",
+    "user.domain": "keyword", "user.id": "keyword", "user.name": "keyword",
+    "user.roles": "keyword[]", "user_agent.original": "keyword",
+}
+# Values that ECS allows, and which `event.type` goes with which `event.category`.
+KINDS = {"alert", "asset", "enrichment", "event", "metric", "state", "pipeline_error", "signal"}
+OUTCOMES = {"success", "failure", "unknown"}
+CATEGORIES = {
+    "api": {"access", "admin", "allowed", "change", "creation", "deletion", "denied", "end", "info",
+            "start", "user"},
+    "web": {"access", "error", "info"},
+    "configuration": {"access", "change", "creation", "deletion", "info"},
+    "process": {"access", "change", "end", "info", "start"},
+}
+
+
+def ocsf(event, say):
+    schema = OCSF.get_class_schema(OCSF.lookup_class_name_from_uid(event["class_uid"]),
+                                   event["metadata"].get("profiles", []))
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(event):
+        say(f"{'.'.join(map(str, error.path))}: {error.message[:300]}")
+    if event["type_uid"] != event["class_uid"] * 100 + event.get("activity_id", -1):
+        say("type_uid is not of class and activity")
+
+
+def leaves(value, path=""):
+    for name, inner in value.items():
+        at = f"{path}.{name}" if path else name
+        if isinstance(inner, dict):
+            yield from leaves(inner, at)
+        else:
+            yield at, inner
+
+
+def ecs(event, say):
+    one = {"keyword": str, "text": str, "date": str, "ip": str, "long": int, "boolean": bool}
+    for path, value in leaves(event):
+        if path.startswith("scopewatch."):
+            continue
+        kind = ECS.get(path)
+        if kind is None:
+            say(f"{path} is no field of ECS")
+            continue
+        if kind.endswith("[]"):
+            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        else:
+            good = type(value) is one[kind]
+        if not good:
+            say(f"{path} is no {kind}: {value!r}")
+    meta = event["event"]
+    if meta.get("kind") not in KINDS or meta.get("outcome", "unknown") not in OUTCOMES:
+        say(f"kind or outcome: {meta}")
+    allowed = set().union(*(CATEGORIES.get(each, set()) for each in meta["category"]))
+    if not set(meta["category"]) <= set(CATEGORIES) or not set(meta["type"]) <= allowed:
+        say(f"category and type: {meta['category']} {meta['type']}")
+
+
+def plain(value):
+    """A value as the formats of pairs have it."""
+    if isinstance(value, list):
+        return ",".join(map(plain, value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def field(event, path):
+    for name in path.split("."):
+        event = event.get(name) if isinstance(event, dict) else None
+    return event
+
+
+def pairs(found, native, say, names):
+    for name, path in names.items():
+        wanted = field(native, path)
+        wanted = None if wanted is None else plain(wanted)
+        if found.get(name) != wanted:
+            say(f"{name} is {found.get(name)!r}, not {wanted!r}")
+
+
+def cef(line, native, say):
+    found = pycef.parse(line)
+    if not found:
+        return say("pycef reads nothing")
+    if found["CEFVersion"] != "0" or found["DeviceVendor"] != "scopewatch":
+        say(f"header: {found}")
+    if found["DeviceEventClassID"] != native["event"]["type"]:
+        say(f"class {found['DeviceEventClassID']}")
+    if not 0 <= int(found["Severity"]) <= 10:
+        say(f"severity {found['Severity']}")
+    # pycef gives custom fields the name that their label says.
+    pairs(found, native, say, {
+        "externalId": "event.uid", "cat": "event.type", "suid": "identity.subject",
+        "requestMethod": "http.method", "request": "http.path", "src": "client.ip",
+        "spt": "client.port", "dst": "server.ip", "dpt": "server.port", "dhost": "server.host",
+        "spid": "process.pid", "sproc": "process.comm", "client_id": "identity.client_id",
+        "http_status": "http.status", "issuer": "token.iss", "scopes": "authz.scopes",
+        "seq": "integrity.seq", "chain": "integrity.chain", "act": "authz.server_outcome",
+    })
+
+
+def leef(line, native, say):
+    # By the format guide: six parts of a header, a delimiter in hexadecimal, then pairs.
+    version, vendor, product, _, kind, delimiter, rest = line.split("|", 6)
+    if (version, vendor, product) != ("LEEF:2.0", "scopewatch", "scopewatch"):
+        say(f"header: {line[:60]}")
+    if kind != native["event"]["type"] or delimiter != "x09":
+        say(f"kind {kind}, delimiter {delimiter}")
+    found = dict(pair.split("=", 1) for pair in rest.split("\t"))
+    pairs(found, native, say, {
+        "uid": "event.uid", "usrName": "identity.subject", "src": "client.ip",
+        "dst": "server.ip", "dstPort": "server.port", "method": "http.method",
+        "url": "http.path", "status": "http.status", "scopes": "authz.scopes",
+        "seq": "integrity.seq", "hash": "integrity.hash", "pid": "process.pid",
+    })
+
+
+def canonical(text, ours, say):
+    value = json.loads(text)
+    value.pop("integrity", None)
+    theirs = rfc8785.dumps(value)
+    if theirs != ours.encode():
+        say(f"canonical form of {text[:200]}: {ours!r}, not {theirs!r}")
+
+
+OCSF = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0"))
+GIVEN = json.load(sys.stdin)
+NATIVE = [json.loads(line) for line in GIVEN["native"].splitlines()]
+LOOKED = {}
+
+for name, text in GIVEN.items():
+    if name == "native":
+        continue
+    for nth, line in enumerate(text.split("\n")[:-1]):
+        LOOKED[name] = LOOKED.get(name, 0) + 1
+        kind = NATIVE[nth]["event"]["type"] if nth < len(NATIVE) else ""
+
+        def say(problem):
+            print(f"{name} {nth} {kind}: {problem}")
+
+        if name in ("ocsf", "ecs"):
+            globals()[name](json.loads(line), say)
+        elif name in ("cef", "leef"):
+            globals()[name](line, NATIVE[nth], say)
+        else:
+            before, after = json.loads(line)
+            canonical(before, after, say)
+
+print("looked at", json.dumps(LOOKED, sort_keys=True))
