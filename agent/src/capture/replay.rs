@@ -216,6 +216,8 @@ mod tests {
                 CaptureEvent::Handshake { at, session, handshake }
             },
         );
+        let proxied = (at.clone(), session.clone(), any::<std::net::IpAddr>())
+            .prop_map(|(at, session, client)| CaptureEvent::Proxied { at, session, client });
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
@@ -225,6 +227,7 @@ mod tests {
         prop_oneof![
             data,
             handshake,
+            proxied,
             skipped,
             socket,
             close,

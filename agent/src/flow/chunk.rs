@@ -1,7 +1,7 @@
 //! The one type in which both capture paths end: bytes of one direction of one connection, or the
 //! statement that bytes are missing. Downstream of it nobody can tell which path they came by.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,8 @@ pub struct Connection {
     pub transport: Transport,
     /// What its TLS handshake told; `None` if it was not seen.
     pub handshake: Option<Arc<Handshake>>,
+    /// The client for which its client, a proxy, said by a PROXY header that it connects.
+    pub proxied_for: Option<IpAddr>,
 }
 
 /// What a TLS handshake told, as far as it was seen. Names are the peers' words.
@@ -142,6 +144,7 @@ impl Connection {
             peer_attribution: None,
             transport: Transport::Tls,
             handshake: None,
+            proxied_for: None,
         }
     }
 }

@@ -172,13 +172,13 @@ impl Scene<'_> {
 
     /// Where it was seen.
     fn endpoint(&self) -> Endpoint<'_> {
-        let Connection { process, socket, transport, handshake, .. } = self.connection;
+        let Connection { process, socket, transport, handshake, proxied_for, .. } = self.connection;
         Endpoint {
             role: self.exchange.role,
             host: self.host,
             local: socket.map(|socket| socket.local),
             remote: socket.map(|socket| socket.remote),
-            proxied_for: None,
+            proxied_for: *proxied_for,
             transport: *transport,
             process,
             handshake: handshake.as_deref(),

@@ -9,7 +9,7 @@ use crate::{
         CaptureEvent,
         wire::{
             attribution::Observed,
-            flow::{Flow, sender},
+            flow::{Flow, sender, sent_by},
         },
     },
     clock::Timestamp,
@@ -130,6 +130,13 @@ impl Flow {
         let Observed { session, side, attribution, peer, .. } = observed;
         let socket = self.socket(side);
         CaptureEvent::Socket { at: self.begun, session, socket, attribution, peer }
+    }
+
+    /// Whom the client, a proxy, speaks for, if it said so.
+    pub(super) fn proxied_event(&self, observed: Observed) -> Option<CaptureEvent<Bytes>> {
+        let (at, session) = (self.begun, observed.session);
+        let client = self.proxied_for.filter(|_| self.tls.client() == Some(sent_by(Side::A)));
+        client.map(|client| CaptureEvent::Proxied { at, session, client })
     }
 
     /// The addresses, as one end has them.

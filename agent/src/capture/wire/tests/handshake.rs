@@ -73,3 +73,23 @@ fn a_client_certificate_is_known_by_the_answer_at_the_latest() {
         assert_eq!(certificate.issuer, "CN=scopewatch test CA");
     }
 }
+
+#[test]
+fn whom_a_proxy_speaks_for_is_told_with_its_connection() {
+    let session = pair(&TLS13, false).talk(b"", TURN);
+    for (header, told) in [
+        (&b""[..], None),
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n", Some("192.0.2.7")),
+        (b"PROXY UNKNOWN\r\n", None),
+    ] {
+        let (mut rig, mut line) = (Rig::new(), Line::new(1, Local::Both));
+        rig.connect(&mut line);
+        rig.push(&mut line, Direction::Outbound, ".", header);
+        rig.derive(&session, CLIENT);
+        rig.derive(&session, SERVER);
+        rig.send(&mut line, &session.flow);
+        let found = rig.told();
+        assert_eq!(found.proxied_for, told.map(|it| it.parse().unwrap()));
+        assert_eq!([found.inbound, found.outbound].concat(), [REQUEST, ANSWER].concat());
+    }
+}
