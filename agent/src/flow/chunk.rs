@@ -117,7 +117,42 @@ pub struct Handshake {
     /// Whether an earlier session is resumed: certificates are not shown again then.
     pub resumed: bool,
     /// The certificate that the client proved to hold, in this handshake.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: ShownCertificate,
+}
+
+impl Handshake {
+    /// Whether it is known that the client showed no certificate: the handshake was full and seen
+    /// whole. Who resumes a session shows none again, whoever it showed one to before.
+    #[must_use]
+    pub const fn is_uncertified(&self) -> bool {
+        matches!(self.client_certificate, ShownCertificate::Nothing)
+            && self.version.is_some()
+            && !self.resumed
+    }
+}
+
+/// What a client showed of itself. Recordings have these by their number; the first two are as
+/// those of an [`Option`], which older recordings have here.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ShownCertificate {
+    /// That is not known.
+    #[default]
+    Unknown,
+    /// This certificate.
+    Certificate(ClientCertificate),
+    /// No certificate.
+    Nothing,
+}
+
+impl ShownCertificate {
+    /// The certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&ClientCertificate> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
 }
 
 /// A client's certificate.

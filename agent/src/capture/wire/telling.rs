@@ -13,7 +13,7 @@ use crate::{
         },
     },
     clock::Timestamp,
-    flow::chunk::{ClientCertificate, Direction, Socket, UNKNOWN_LOSS},
+    flow::chunk::{ClientCertificate, Direction, ShownCertificate, Socket, UNKNOWN_LOSS},
     tls::{
         certificate::Certificate,
         output::{self, Output},
@@ -87,6 +87,7 @@ impl Flow {
             Output::Offered(_)
             | Output::Negotiated(_)
             | Output::Certificate { .. }
+            | Output::Uncertified(_)
             | Output::Alert { .. } => None,
         }
     }
@@ -102,17 +103,30 @@ impl Flow {
             }
             Output::Negotiated(chosen) => {
                 let handshake = Arc::make_mut(handshake);
+                let again = handshake.version.is_some();
                 handshake.version = Some(chosen.version.as_str().to_owned());
                 handshake.suite = Some(chosen.suite.name.to_owned());
                 handshake.alpn = chosen.alpn.as_ref().map(|name| name.escape_ascii().to_string());
                 handshake.resumed = chosen.resumed;
-                // Each handshake authenticates anew.
-                handshake.client_certificate = None;
+                // Each handshake authenticates anew. The first is known by the client's part already
+                // if that was opened before the server's.
+                if again || chosen.resumed {
+                    handshake.client_certificate = ShownCertificate::Unknown;
+                }
             }
             Output::Certificate { sender: output::Side::Client, certificate } => {
                 let Certificate { thumbprint, subject, issuer } = (**certificate).clone();
                 let certificate = ClientCertificate { thumbprint, subject, issuer };
-                Arc::make_mut(handshake).client_certificate = Some(certificate);
+                Arc::make_mut(handshake).client_certificate =
+                    ShownCertificate::Certificate(certificate);
+            }
+            Output::Uncertified(known) => {
+                let shown = if *known && !handshake.resumed {
+                    ShownCertificate::Nothing
+                } else {
+                    ShownCertificate::Unknown
+                };
+                Arc::make_mut(handshake).client_certificate = shown;
             }
             _ => return false,
         }
