@@ -14,7 +14,9 @@ pub use self::judged::Judged;
 use self::judged::{Judge, Looked, Scene};
 use crate::{
     clock::Timestamp,
-    flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Socket, Transport},
+    flow::chunk::{
+        Attribution, ClientCertificate, Connection, Handshake, ShownCertificate, Socket, Transport,
+    },
     http::{
         anomaly::Anomalies,
         body::grpc::Messages,
@@ -265,11 +267,11 @@ impl Observer {
         Self { reader, rules, judge: Judge::default(), privacy }
     }
 
-    /// One like it that has read nothing, for another worker.
+    /// One like it that has read nothing, for another worker; what was proved by DPoP is known to both.
     #[must_use]
     pub fn fresh(&self) -> Self {
         let reader = Reader::new(Arc::clone(self.reader.key()));
-        let (rules, judge) = (self.rules.clone(), Judge::default());
+        let (rules, judge) = (self.rules.clone(), self.judge.sharing());
         Self { reader, rules, judge, privacy: self.privacy }
     }
 
@@ -377,13 +379,16 @@ impl Observer {
         if told.server_name.as_deref().is_some_and(is_token) {
             Arc::make_mut(&mut kept).server_name = Some(TOKEN.to_owned());
         }
-        if let Some(ClientCertificate { thumbprint, subject, issuer }) = &told.client_certificate {
+        if let ShownCertificate::Certificate(ClientCertificate { thumbprint, subject, issuer }) =
+            &told.client_certificate
+        {
             let subject = self.named(without_token(subject)).unwrap_or_default();
-            Arc::make_mut(&mut kept).client_certificate = Some(ClientCertificate {
-                thumbprint: *thumbprint,
-                subject: cuts.text("subject", &subject, MAX_DISTINGUISHED_NAME),
-                issuer: cuts.text("issuer", without_token(issuer), MAX_DISTINGUISHED_NAME),
-            });
+            Arc::make_mut(&mut kept).client_certificate =
+                ShownCertificate::Certificate(ClientCertificate {
+                    thumbprint: *thumbprint,
+                    subject: cuts.text("subject", &subject, MAX_DISTINGUISHED_NAME),
+                    issuer: cuts.text("issuer", without_token(issuer), MAX_DISTINGUISHED_NAME),
+                });
         }
         kept
     }

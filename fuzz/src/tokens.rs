@@ -93,6 +93,7 @@ pub fn binding(input: &[u8]) {
         place: 1,
         public_base_url: None,
         client_certificate: None,
+        is_uncertified: false,
         trusts_forwarded: true,
     };
     let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));

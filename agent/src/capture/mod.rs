@@ -10,7 +10,7 @@ pub mod replay;
 pub mod unbound;
 pub mod wire;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub struct Holder {
 }
 
 /// Something that was captured. `B` is how its bytes are held: borrowed from the ring, or owned.
+/// Recordings have these by their number: new ones come last.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum CaptureEvent<B> {
     /// A process is named before anything of it is told.
@@ -124,6 +125,15 @@ pub enum CaptureEvent<B> {
         /// How many.
         bytes: u64,
     },
+    /// Who opened the session's connection sent a PROXY header first.
+    Proxied {
+        /// When it was found.
+        at: Timestamp,
+        /// The session.
+        session: SessionKey,
+        /// The client that the header names: the word of who sent it.
+        client: IpAddr,
+    },
 }
 
 impl CaptureEvent<&[u8]> {
@@ -160,6 +170,7 @@ impl<B> CaptureEvent<B> {
                 CaptureEvent::Close { at, session, direction }
             }
             Self::Plain { at, session } => CaptureEvent::Plain { at, session },
+            Self::Proxied { at, session, client } => CaptureEvent::Proxied { at, session, client },
             Self::Handshake { at, session, ref handshake } => {
                 let handshake = Arc::clone(handshake);
                 CaptureEvent::Handshake { at, session, handshake }
@@ -177,6 +188,7 @@ impl<B> CaptureEvent<B> {
             | Self::Skipped { session, .. }
             | Self::Socket { session, .. }
             | Self::Plain { session, .. }
+            | Self::Proxied { session, .. }
             | Self::Handshake { session, .. }
             | Self::Close { session, .. } => Some(*session),
             Self::Process(_) | Self::Exit { .. } | Self::Tick { .. } => None,

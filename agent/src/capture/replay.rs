@@ -144,7 +144,9 @@ mod tests {
     use crate::{
         capture::{Holder, SessionKey, recorder::Recorder},
         clock::Timestamp,
-        flow::chunk::{Attribution, ClientCertificate, Direction, Handshake, Socket},
+        flow::chunk::{
+            Attribution, ClientCertificate, Direction, Handshake, ShownCertificate, Socket,
+        },
         identity::{host::Host, process::Process},
     };
 
@@ -199,8 +201,12 @@ mod tests {
             (any::<[u8; 32]>(), ".{0,12}", ".{0,12}").prop_map(|(thumbprint, subject, issuer)| {
                 ClientCertificate { thumbprint, subject, issuer }
             });
-        let told =
-            ((text.clone(), text.clone(), text.clone()), any::<bool>(), option::of(certificate));
+        let shown = prop_oneof![
+            Just(ShownCertificate::Unknown),
+            certificate.prop_map(ShownCertificate::Certificate),
+            Just(ShownCertificate::Nothing),
+        ];
+        let told = ((text.clone(), text.clone(), text.clone()), any::<bool>(), shown);
         let handshake = (at.clone(), session.clone(), told).prop_map(
             |(at, session, ((server_name, alpn, ja4), resumed, client_certificate))| {
                 let (version, suite) = (alpn.clone(), ja4.clone());
@@ -216,6 +222,8 @@ mod tests {
                 CaptureEvent::Handshake { at, session, handshake }
             },
         );
+        let proxied = (at.clone(), session.clone(), any::<std::net::IpAddr>())
+            .prop_map(|(at, session, client)| CaptureEvent::Proxied { at, session, client });
         let close = (at.clone(), session, option::of(direction))
             .prop_map(|(at, session, direction)| CaptureEvent::Close { at, session, direction });
         let exit = (at.clone(), any::<u32>()).prop_map(|(at, pid)| CaptureEvent::Exit { at, pid });
@@ -225,6 +233,7 @@ mod tests {
         prop_oneof![
             data,
             handshake,
+            proxied,
             skipped,
             socket,
             close,

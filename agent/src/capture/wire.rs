@@ -167,7 +167,7 @@ impl Wire {
                 Protocol::Plain if self.plain.lists(segment.key) => {
                     if let Some(flow) = self.table.flow(seen.flow).filter(|flow| !flow.is_closed())
                     {
-                        self.plain.note(seen.flow, flow.key(), captured);
+                        self.plain.note(flow, captured);
                     }
                 }
                 Protocol::Ignored | Protocol::Plain => {
@@ -267,12 +267,13 @@ impl Wire {
 
     fn note(&mut self, id: FlowId, captured: &Captured<'_>) {
         // What comes after the end would make a connection that never ends again.
-        let Some(key) = self.table.flow(id).filter(|flow| !flow.is_closed()).map(TcpFlow::key)
-        else {
-            return;
-        };
+        let Some(tcp) = self.table.flow(id).filter(|flow| !flow.is_closed()) else { return };
+        let key = tcp.key();
         let segment = &captured.segment;
-        let flow = self.flows.entry(id).or_insert_with(|| Flow::new(key, segment.at));
+        let flow = self.flows.entry(id).or_insert_with(|| Flow {
+            proxied_for: tcp.proxied_for(),
+            ..Flow::new(key, segment.at)
+        });
         let from_a = segment.key.source == key.source;
         let side = if from_a == captured.received { Side::B } else { Side::A };
         *flow.local.at(side) = true;
@@ -337,6 +338,7 @@ impl Wire {
                 self.counts.opened += 1;
                 flow.observed = Some(observed);
                 out.push(flow.socket_event(observed));
+                out.extend(flow.proxied_event(observed));
                 out.push(flow.handshake_event(observed, now));
             }
             last = flow.tell(output, now, out).unwrap_or(last);

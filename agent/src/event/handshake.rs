@@ -57,7 +57,7 @@ impl Tls {
             alpn: alpn.clone(),
             // Known by the server's answer, as the version is.
             resumed: version.is_some().then_some(*resumed),
-            client_cert: client_certificate.as_ref().map(|certificate| ClientCert {
+            client_cert: client_certificate.certificate().map(|certificate| ClientCert {
                 x5t_s256: BASE64_URL_SAFE_NO_PAD.encode(certificate.thumbprint),
                 subject: named(&certificate.subject),
                 issuer: named(&certificate.issuer),

@@ -26,7 +26,9 @@ use crate::{
         verdict::{Required, Route},
         volume::Told,
     },
-    flow::chunk::{Attribution, ClientCertificate, Connection, Handshake, Transport},
+    flow::chunk::{
+        Attribution, ClientCertificate, Connection, Handshake, ShownCertificate, Transport,
+    },
     http::{
         anomaly::Anomaly,
         body::{Content, Sample, grpc::Messages, sample::Purpose},
@@ -100,7 +102,7 @@ fn handshake() -> Handshake {
         suite: Some("TLS_AES_128_GCM_SHA256".to_owned()),
         ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
         resumed: false,
-        client_certificate: Some(ClientCertificate {
+        client_certificate: ShownCertificate::Certificate(ClientCertificate {
             thumbprint: [7; 32],
             subject: "CN=billing,O=Example\\, Inc.".to_owned(),
             issuer: "CN=corp CA".to_owned(),
@@ -140,7 +142,7 @@ fn a_certificates_subject_is_as_private_as_a_tokens() {
 fn names_in_a_handshake_hold_no_token_and_have_a_limit() {
     let mut told = handshake();
     told.server_name = Some("ghp_16C7e42F292c6912E7710c838347Ae178B4a".to_owned());
-    let certificate = told.client_certificate.as_mut().unwrap();
+    let ShownCertificate::Certificate(certificate) = &mut told.client_certificate else { panic!() };
     certificate.subject = "CN=ghp_16C7e42F292c6912E7710c838347Ae178B4a,C=FR".to_owned();
     certificate.issuer = "x".repeat(600);
     check_names(SubjectMode::Plain, told.clone(), [Some("{token}"), Some(&"x".repeat(512))]);

@@ -1,7 +1,7 @@
 //! The one type in which both capture paths end: bytes of one direction of one connection, or the
 //! statement that bytes are missing. Downstream of it nobody can tell which path they came by.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,8 @@ pub struct Connection {
     pub transport: Transport,
     /// What its TLS handshake told; `None` if it was not seen.
     pub handshake: Option<Arc<Handshake>>,
+    /// The client for which its client, a proxy, said by a PROXY header that it connects.
+    pub proxied_for: Option<IpAddr>,
 }
 
 /// What a TLS handshake told, as far as it was seen. Names are the peers' words.
@@ -115,7 +117,42 @@ pub struct Handshake {
     /// Whether an earlier session is resumed: certificates are not shown again then.
     pub resumed: bool,
     /// The certificate that the client proved to hold, in this handshake.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: ShownCertificate,
+}
+
+impl Handshake {
+    /// Whether it is known that the client showed no certificate: the handshake was full and seen
+    /// whole. Who resumes a session shows none again, whoever it showed one to before.
+    #[must_use]
+    pub const fn is_uncertified(&self) -> bool {
+        matches!(self.client_certificate, ShownCertificate::Nothing)
+            && self.version.is_some()
+            && !self.resumed
+    }
+}
+
+/// What a client showed of itself. Recordings have these by their number; the first two are as
+/// those of an [`Option`], which older recordings have here.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ShownCertificate {
+    /// That is not known.
+    #[default]
+    Unknown,
+    /// This certificate.
+    Certificate(ClientCertificate),
+    /// No certificate.
+    Nothing,
+}
+
+impl ShownCertificate {
+    /// The certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&ClientCertificate> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
 }
 
 /// A client's certificate.
@@ -142,6 +179,7 @@ impl Connection {
             peer_attribution: None,
             transport: Transport::Tls,
             handshake: None,
+            proxied_for: None,
         }
     }
 }

@@ -205,6 +205,11 @@ impl Table {
                 let flow = self.flow(session, at);
                 Arc::make_mut(&mut flow.connection).transport = Transport::Plain;
             }
+            CaptureEvent::Proxied { at, session, client } => {
+                self.make_room(at, &session, out);
+                let flow = self.flow(session, at);
+                Arc::make_mut(&mut flow.connection).proxied_for = Some(client);
+            }
             CaptureEvent::Handshake { at, session, ref handshake } => {
                 self.make_room(at, &session, out);
                 let flow = self.flow(session, at);

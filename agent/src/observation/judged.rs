@@ -11,9 +11,9 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    flow::chunk::Connection,
+    flow::chunk::{Connection, Handshake},
     http::{
-        body::Content,
+        body::{Content, coding},
         message::{Exchange, Note, Phase, Request, Response, Role},
         operation::{Operation, Operations, Protocol},
     },
@@ -54,7 +54,7 @@ pub(super) struct Looked {
     pub judged: Option<Judged>,
 }
 
-/// Judges for one worker: it remembers proofs, and the nonces of servers.
+/// Judges for one worker: it remembers proofs, and the nonces of servers, together with others.
 pub(super) struct Judge {
     binder: Binder,
     /// By connection and position, exchanges that last.
@@ -75,6 +75,11 @@ impl Default for Judge {
 }
 
 impl Judge {
+    /// One for another worker, that knows the same proofs and nonces.
+    pub(super) fn sharing(&self) -> Self {
+        Self { binder: self.binder.clone(), ..Self::default() }
+    }
+
     /// What `engine` makes of `scene`. To be asked once for each phase of an exchange: what was
     /// proved of credentials is settled by the first, as the second look would see a replay.
     pub(super) fn look(&mut self, engine: &Engine, scene: &Scene<'_>) -> Looked {
@@ -89,8 +94,9 @@ impl Judge {
             place: place(&service.id, &endpoint),
             public_base_url: service.public_base_url.as_deref(),
             client_certificate: handshake
-                .and_then(|handshake| handshake.client_certificate.as_ref())
+                .and_then(|handshake| handshake.client_certificate.certificate())
                 .map(|certificate| &certificate.thumbprint),
+            is_uncertified: handshake.is_some_and(Handshake::is_uncertified),
             trusts_forwarded: client.is_some_and(|client| {
                 service.proxies.iter().any(|network| network.contains(client.ip()))
             }),
@@ -172,13 +178,13 @@ impl Scene<'_> {
 
     /// Where it was seen.
     fn endpoint(&self) -> Endpoint<'_> {
-        let Connection { process, socket, transport, handshake, .. } = self.connection;
+        let Connection { process, socket, transport, handshake, proxied_for, .. } = self.connection;
         Endpoint {
             role: self.exchange.role,
             host: self.host,
             local: socket.map(|socket| socket.local),
             remote: socket.map(|socket| socket.remote),
-            proxied_for: None,
+            proxied_for: *proxied_for,
             transport: *transport,
             process,
             handshake: handshake.as_deref(),
@@ -200,6 +206,9 @@ impl Scene<'_> {
             return self.has_all_fields();
         }
         let is_read = match &self.request.content {
+            Content::Sampled(sample) if self.request.fields.first("content-encoding").is_some() => {
+                sample.is_whole() && coding::decode(sample, &self.request.fields).is_whole()
+            }
             Content::Sampled(sample) => sample.is_whole(),
             Content::Counted | Content::Grpc(_) => false,
         };

@@ -22,7 +22,7 @@ named_enum! {
         EnforcementGap = "enforcement_gap",
         /// Denied, and refused
         DeniedAsExpected = "denied_as_expected",
-        /// Denied, and neither refused nor answered: redirected, failed, or not answered at all
+        /// Denied, and neither refused nor answered: sent elsewhere, failed, or not answered at all
         DeniedElsewhere = "denied_elsewhere",
         /// Allowed, and failed for other reasons
         FailedElsewhere = "failed_elsewhere",
@@ -48,8 +48,10 @@ pub fn assess(judgement: &Judgement, status: Option<u16>) -> Assessment {
         (Verdict::Allow, Some(401 | 403 | 407)) => Finding::PolicyDrift,
         (Verdict::Deny, Some(401 | 403 | 407)) => Finding::DeniedAsExpected,
         (Verdict::Allow, Some(100..=399)) => Finding::Normal,
-        // A redirect may lead to a login. 101 hands over the connection: it is an answer.
-        (Verdict::Deny, Some(101 | 200..=299)) => Finding::EnforcementGap,
+        // 101 hands over the connection. 304 says that the client's copy is good: a server looks at
+        // conditions after it has found that it would answer by 2xx (RFC 9110 §13.2.1). Other
+        // redirects lead to a login as often as to what was asked for.
+        (Verdict::Deny, Some(101 | 200..=299 | 304)) => Finding::EnforcementGap,
         (Verdict::Allow, _) => Finding::FailedElsewhere,
         (Verdict::Deny, _) => Finding::DeniedElsewhere,
     };

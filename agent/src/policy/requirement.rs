@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    flow::chunk::Transport,
+    flow::chunk::{Handshake, Transport},
     policy::{
         call::{Call, Shown, Source},
         compiled::{Accept, Requirement, Service, TokenRule},
@@ -152,9 +152,9 @@ impl Trial<'_> {
             }
             Needed::Mtls => {
                 let handshake = call.endpoint.handshake;
-                let shown = handshake.is_some_and(|it| it.client_certificate.is_some());
-                // Who resumes a session shows no certificate again, whoever showed one before.
-                let seen = handshake.is_some_and(|it| it.suite.is_some() && !it.resumed);
+                let shown =
+                    handshake.is_some_and(|it| it.client_certificate.certificate().is_some());
+                let seen = handshake.is_some_and(Handshake::is_uncertified);
                 let plain = call.endpoint.transport == Transport::Plain;
                 (shown || seen || plain).then_some(shown)
             }

@@ -2,7 +2,7 @@
 //! tell.
 //!
 //! In: the messages by which a client authenticates itself (RFC 8446 §4.4, RFC 5246 §7.4.6 to
-//! §7.4.9), and that the server went on. Out: the certificate, once. The signature is the server's
+//! §7.4.9), and that the server went on. Out: the certificate, once; or that there was none. The signature is the server's
 //! to check: anyone can show anybody's certificate, but a server that does not take the signature
 //! under it ends the connection.
 
@@ -21,6 +21,10 @@ pub(super) struct Authentication {
     claim: Option<Claim>,
     /// For which handshake the server last sent what comes after the client's Finished, and when.
     answered: Option<(usize, Timestamp)>,
+    /// It showed a certificate, or it may have: never mind what became of that.
+    may_have_shown: bool,
+    /// For which handshake of TLS 1.2 it sent its share of the key: one that resumes has none.
+    exchanged: Option<usize>,
 }
 
 /// A certificate that was shown, and is not proved yet.
@@ -35,6 +39,7 @@ struct Claim {
 impl Authentication {
     /// The client shows a certificate, or none, in the `handshake`th handshake.
     pub fn claim(&mut self, handshake: usize, certificate: Option<Box<Certificate>>) {
+        self.may_have_shown |= certificate.is_some();
         self.claim = certificate.map(|certificate| Claim {
             certificate,
             handshake,
@@ -55,6 +60,27 @@ impl Authentication {
         if let Some(claim) = self.claim.as_mut().filter(|claim| claim.handshake == handshake) {
             claim.finished = Some(at);
         }
+    }
+
+    /// Something of what the client sent was lost or not understood, or it was asked for a
+    /// certificate when the handshake was over (RFC 8446 §4.6.2).
+    pub const fn doubt(&mut self) {
+        self.may_have_shown = true;
+    }
+
+    /// The client sends its share of the key (RFC 5246 §7.4.7).
+    pub const fn exchange(&mut self, handshake: usize) {
+        self.exchanged = Some(handshake);
+    }
+
+    /// Whether the client finished the `handshake`th handshake of TLS 1.2 without a certificate.
+    pub fn went_without_tls12(&self, handshake: usize) -> bool {
+        !self.may_have_shown && self.exchanged == Some(handshake)
+    }
+
+    /// Whether it finished that of TLS 1.3 without one; if it resumed a session, it never shows any.
+    pub const fn went_without_tls13(&self) -> bool {
+        !self.may_have_shown
     }
 
     /// The server sends what it sends when it is content with the client.

@@ -271,9 +271,17 @@ impl Connection {
             (MessageType::CertificateVerify, Some(Side::Client), _) => {
                 self.authentication.verify(next);
             }
+            (MessageType::ClientKeyExchange, Some(Side::Client), _) => {
+                self.authentication.exchange(next);
+            }
             (MessageType::Finished, Some(side), Some(current)) => {
                 match side {
-                    Side::Client => self.authentication.finish(current, at),
+                    Side::Client => {
+                        self.authentication.finish(current, at);
+                        if self.authentication.went_without_tls12(current) {
+                            self.outputs.push_back(Output::Uncertified(true));
+                        }
+                    }
                     // In a handshake with certificates it waits for the client's.
                     Side::Server => self.authentication.answer(current, at),
                 }
@@ -311,9 +319,16 @@ impl Connection {
                 } else {
                     let at = self.half(direction).at;
                     self.authentication.finish(0, at);
+                    if self.authentication.went_without_tls13() {
+                        self.outputs.push_back(Output::Uncertified(true));
+                    }
                     self.tell_proved();
                 }
                 self.lane(direction).set_mode(Mode::Waiting(Stage::Application));
+            }
+            (MessageType::CertificateRequest, Side::Server, Some(Stage::Application)) => {
+                self.authentication.doubt();
+                self.outputs.push_back(Output::Uncertified(false));
             }
             (MessageType::KeyUpdate, _, Some(Stage::Application)) => {
                 let lane = self.lane(direction);
@@ -357,6 +372,9 @@ impl Connection {
         handshake: usize,
         leaf: Result<Option<Certificate>, super::reader::Malformed>,
     ) {
+        if leaf.is_err() {
+            self.authentication.doubt();
+        }
         let leaf = leaf.ok().flatten().map(Box::new);
         match self.side(direction) {
             Some(Side::Client) => self.authentication.claim(handshake, leaf),

@@ -35,6 +35,8 @@ pub enum MessageType {
     CertificateRequest,
     /// certificate_verify
     CertificateVerify,
+    /// client_key_exchange, of TLS 1.2
+    ClientKeyExchange,
     /// finished
     Finished,
     /// key_update
@@ -55,6 +57,7 @@ impl From<u8> for MessageType {
             11 => Self::Certificate,
             13 => Self::CertificateRequest,
             15 => Self::CertificateVerify,
+            16 => Self::ClientKeyExchange,
             20 => Self::Finished,
             24 => Self::KeyUpdate,
             other => Self::Other(other),

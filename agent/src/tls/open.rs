@@ -320,6 +320,7 @@ impl Connection {
         at_most: Option<u64>,
     ) -> Result<Step, Reason> {
         self.outputs.push_back(Output::Gap { direction, at, at_most });
+        self.authentication.doubt();
         self.torn(direction)?;
         Ok(Step::Moved)
     }
@@ -341,6 +342,7 @@ impl Connection {
         skipped: u64,
     ) -> Step {
         if skipped > 0 {
+            self.authentication.doubt();
             self.outputs.push_back(Output::Gap { direction, at, at_most: Some(skipped) });
         }
         self.half_mut(direction).at = at;

@@ -26,6 +26,9 @@ pub enum Output {
         /// What is told of it.
         certificate: Box<Certificate>,
     },
+    /// Whether it is known that the client finished its handshake and showed no certificate; if the
+    /// handshake resumed a session, that says nothing.
+    Uncertified(bool),
     /// Application data.
     Data {
         /// Which way it went.

@@ -2,12 +2,14 @@
 //! credential and its [`Call`]. Out: a [`Binding`] (RFC 9449 for DPoP, RFC 8705 for certificates).
 //!
 //! State: proofs seen, against replay; nonces that servers gave. Both tables hold keyed hashes, are
-//! bounded, and count what they forget. One binder sees all calls of a service, or it cannot tell
-//! replays.
+//! bounded, and count what they forget. Binders of several workers share them: a service's calls
+//! come by several connections, each of which falls to one worker. Signatures are checked without
+//! the lock, which is held for a look-up.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -47,6 +49,8 @@ pub struct Call<'a> {
     pub public_base_url: Option<&'a str>,
     /// SHA-256 of the certificate that the client proved to hold in the connection's handshake.
     pub client_certificate: Option<&'a [u8; 32]>,
+    /// Whether it is known that the client showed none in that handshake.
+    pub is_uncertified: bool,
     /// Whether the policy trusts who made the connection to tell the client's certificate
     /// (RFC 9440 §3).
     pub trusts_forwarded: bool,
@@ -67,23 +71,26 @@ pub struct Counts {
 
 type Tag = [u64; 2];
 
-/// Tells whether tokens are their senders'.
+/// Tells whether tokens are their senders'. Clones share what they remember.
+#[derive(Clone, Default)]
 pub struct Binder {
-    tags: [RandomState; 2],
+    tags: Arc<[RandomState; 2]>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+struct Memory {
     /// When each proof was seen last.
     proofs: LruCache<Tag, Timestamp>,
     /// Nonces by the place that gave them.
     nonces: LruCache<Tag, ()>,
     /// Keys that were given a nonce, by place.
     challenged: LruCache<Tag, ()>,
-    /// What was done so far.
-    pub counts: Counts,
+    counts: Counts,
 }
 
-impl Default for Binder {
+impl Default for Memory {
     fn default() -> Self {
         Self {
-            tags: [RandomState::new(), RandomState::new()],
             proofs: LruCache::new(MAX_PROOFS),
             nonces: LruCache::new(MAX_NONCES),
             challenged: LruCache::new(MAX_NONCES),
@@ -95,7 +102,7 @@ impl Default for Binder {
 impl Binder {
     /// Whether `call` proves that `credential` is the sender's. To be asked once for each call, as
     /// it remembers the proof.
-    pub fn binding(&mut self, credential: &Credential, call: &Call<'_>) -> Binding {
+    pub fn binding(&self, credential: &Credential, call: &Call<'_>) -> Binding {
         let confirmation = &credential.examination.grant.confirmation;
         match (&confirmation.jkt, &confirmation.x5t_s256) {
             _ if confirmation.other => Binding::Unverifiable,
@@ -110,19 +117,20 @@ impl Binder {
     }
 
     /// Learns from the response to `call` which nonce the server wants next (RFC 9449 §8 and §9).
-    pub fn answered(&mut self, call: &Call<'_>, response: &Response) {
+    pub fn answered(&self, call: &Call<'_>, response: &Response) {
         let Some(nonce) = response.fields.first("dpop-nonce") else { return };
         let nonce = self.tag(call.place, &[b"nonce", nonce]);
-        self.counts.nonces_evicted += u64::from(forgets(self.nonces.push(nonce, ()), nonce));
         let key = call.request.fields.first("dpop").and_then(dpop::key_of);
+        let key = key.map(|key| self.tag(call.place, &[b"key", key.as_bytes()]));
+        let Memory { nonces, challenged, counts, .. } = &mut *self.memory();
+        counts.nonces_evicted += u64::from(forgets(nonces.push(nonce, ()), nonce));
         if let Some(key) = key {
-            let key = self.tag(call.place, &[b"key", key.as_bytes()]);
-            self.counts.nonces_evicted += u64::from(forgets(self.challenged.push(key, ()), key));
+            counts.nonces_evicted += u64::from(forgets(challenged.push(key, ()), key));
         }
     }
 
     /// `bound` is the key that the token names.
-    fn proof(&mut self, credential: &Credential, bound: Option<&str>, call: &Call<'_>) -> Binding {
+    fn proof(&self, credential: &Credential, bound: Option<&str>, call: &Call<'_>) -> Binding {
         let mut fields = call.request.fields.all("dpop");
         let sent = match (fields.next(), fields.next()) {
             (Some(only), None) => only,
@@ -134,8 +142,9 @@ impl Binder {
         let Call { request, transport, public_base_url, .. } = *call;
         let leeway = credential.examination.leeway;
         let proved = Proved { request, transport, public_base_url, token: &token.0, leeway };
-        self.counts.proofs += 1;
-        let proof = match dpop::check(sent, &proved) {
+        let checked = dpop::check(sent, &proved);
+        self.memory().counts.proofs += 1;
+        let proof = match checked {
             Ok(proof) => proof,
             Err(check) => return Binding::ProofInvalid(check),
         };
@@ -150,7 +159,6 @@ impl Binder {
             _ => {}
         }
         if self.is_replayed(&proof, call) {
-            self.counts.replayed += 1;
             return Binding::ProofReplayed;
         }
         if proof.is_uncertain || nonce.is_none() || bound.is_none() {
@@ -161,33 +169,49 @@ impl Binder {
 
     /// Whether the proof has the nonce that it should; `None` if it has one that nobody was seen to
     /// give, as before the agent began.
-    fn nonce(&mut self, proof: &Proof, place: u64) -> Option<bool> {
+    fn nonce(&self, proof: &Proof, place: u64) -> Option<bool> {
         match &proof.nonce {
             Some(nonce) => {
                 let given = self.tag(place, &[b"nonce", nonce.as_bytes()]);
-                self.nonces.get(&given).map(|()| true)
+                self.memory().nonces.get(&given).map(|()| true)
             }
             None => {
                 let key = self.tag(place, &[b"key", proof.jkt.as_bytes()]);
-                Some(self.challenged.get(&key).is_none())
+                Some(self.memory().challenged.get(&key).is_none())
             }
         }
     }
 
     /// Whether the proof was there before (RFC 9449 §11.1), which it is remembered for.
-    fn is_replayed(&mut self, proof: &Proof, call: &Call<'_>) -> bool {
+    fn is_replayed(&self, proof: &Proof, call: &Call<'_>) -> bool {
         let tag = self.tag(call.place, &[b"proof", proof.jkt.as_bytes(), proof.jti.as_bytes()]);
         let at = call.request.started;
         // Longer ago, `iat` was refused.
         let memory = 4 * dpop::WINDOW * NANOS_PER_SEC;
-        match self.proofs.push(tag, at) {
-            Some((known, before)) if known == tag => at.since(before) <= memory,
+        let Memory { proofs, counts, .. } = &mut *self.memory();
+        match proofs.push(tag, at) {
+            Some((known, before)) if known == tag => {
+                let is_replayed = at.since(before) <= memory;
+                counts.replayed += u64::from(is_replayed);
+                is_replayed
+            }
             Some((_, before)) => {
-                self.counts.proofs_evicted += u64::from(at.since(before) <= memory);
+                counts.proofs_evicted += u64::from(at.since(before) <= memory);
                 false
             }
             None => false,
         }
+    }
+
+    /// What was done so far, by all that share what they remember.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.memory().counts
+    }
+
+    /// Each step leaves it whole: one that panicked spoils nothing for the others.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tag(&self, place: u64, parts: &[&[u8]]) -> Tag {
@@ -218,6 +242,10 @@ fn certificate_binding(thumbprint: &str, call: &Call<'_>) -> Binding {
         (Forwarded::One(thumbprint), _) => thumbprint,
         (Forwarded::Several, _) => return Binding::Unverifiable,
         (Forwarded::None, Some(thumbprint)) => *thumbprint,
+        // A proxy that tells of no certificate may not have been asked to.
+        (Forwarded::None, None) if call.is_uncertified && !call.trusts_forwarded => {
+            return Binding::Missing;
+        }
         (Forwarded::None, None) => return Binding::Unverifiable,
     };
     if BASE64URL.encode(shown) == thumbprint { Binding::Mtls } else { Binding::Mismatch }

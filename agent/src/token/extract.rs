@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     http::{
-        body::Content,
+        body::{Content, coding},
         message::{Fields, Request, Response},
     },
     names::named_enum,
@@ -213,15 +213,25 @@ fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>) {
     if !request.fields.is_form() || request.method == "GET" {
         return;
     }
-    let body = sample.bytes();
-    // The last parameter of a body that goes on may go on as well.
-    let whole =
-        if sample.is_whole() { body.len() } else { memchr::memrchr(b'&', body).unwrap_or(0) };
-    let (body, _) = body.split_at_checked(whole).unwrap_or_default();
-    for (_, value) in parameters(body).filter(|(name, _)| **name == *b"access_token") {
-        let token = Presented::token(Location::Form, decoded(value), Kind::Access);
+    let push = |value| {
+        let token = Presented::token(Location::Form, value, Kind::Access);
         found.push(Presented { scheme: Scheme::Bearer, ..token });
+    };
+    if request.fields.first("content-encoding").is_none() {
+        access_tokens(sample.bytes(), sample.is_whole()).map(decoded).for_each(push);
+        return;
     }
+    let body = coding::decode(sample, &request.fields);
+    let is_whole = sample.is_whole() && body.is_whole();
+    access_tokens(body.octets(), is_whole).map(|it| decoded(it).into_owned()).for_each(push);
+}
+
+/// The values of `access_token` in a form, encoded.
+fn access_tokens(body: &[u8], is_whole: bool) -> impl Iterator<Item = &[u8]> {
+    // The last parameter of a body that goes on may go on as well.
+    let whole = if is_whole { body.len() } else { memchr::memrchr(b'&', body).unwrap_or(0) };
+    let (body, _) = body.split_at_checked(whole).unwrap_or_default();
+    parameters(body).filter(|(name, _)| **name == *b"access_token").map(|(_, value)| value)
 }
 
 /// Parameters that hold a token if they hold anything of that shape. Others of these names are

@@ -15,6 +15,14 @@ pub(in crate::token) enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// A copy that outlives what it was sent in.
+    pub(in crate::token) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Sent(bytes) => Value::Decoded(Zeroizing::new(bytes.to_vec())),
+            Self::Decoded(bytes) => Value::Decoded(bytes),
+        }
+    }
+
     pub(in crate::token) fn bytes(&self) -> &[u8] {
         match self {
             Self::Sent(bytes) => bytes,

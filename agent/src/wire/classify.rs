@@ -3,6 +3,8 @@
 //! What comes before TLS on one connection (a PROXY header, CONNECT, the plaintext dialogue before
 //! STARTTLS) has a shape of its own, so that the flow isn't given up before its TLS begins.
 
+use crate::wire::proxy::SIGNATURE;
+
 /// What a flow carries.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Protocol {
@@ -119,15 +121,13 @@ fn ber_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
     }
 }
 
-/// Signature of the binary PROXY header (HAProxy's `proxy-protocol.txt` §2.2).
-const PROXY_V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-
+/// The binary header (§2.2): its length is that of what follows the first 16 bytes.
 fn proxy_v2(sample: &[u8]) -> Shape {
-    let known = sample.len().min(PROXY_V2.len());
-    if sample.get(..known) != PROXY_V2.get(..known) {
+    let known = sample.len().min(SIGNATURE.len());
+    if sample.get(..known) != SIGNATURE.get(..known) {
         return Shape::Unknown;
     }
-    match sample.get(PROXY_V2.len()..) {
+    match sample.get(SIGNATURE.len()..) {
         Some([_version, _family, high, low]) => {
             let addresses = u16::from_be_bytes([*high, *low]);
             Shape::Header(Extent::Bytes(SAMPLE_LEN as u64 + u64::from(addresses)))

@@ -1,6 +1,8 @@
 //! One connection: how it begins, what its two directions yield, how it ends, and when its ports
 //! belong to another one.
 
+use std::net::IpAddr;
+
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
     flow::chunk::Payload,
@@ -127,6 +129,13 @@ impl Flow {
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
         self.gate.protocol()
+    }
+
+    /// The client for which side A, a proxy, says that it opened the connection; known when the
+    /// protocol is. Not proved by anything.
+    #[must_use]
+    pub fn proxied_for(&self) -> Option<IpAddr> {
+        self.gate.proxied_for()
     }
 
     /// Whether its beginning was missed in either direction.

@@ -2,7 +2,10 @@
 //!
 //! In: payloads of both directions in stream order. Out: the same payloads from the byte on at
 //! which the protocol begins, or none. Until that is known, at most [`SAMPLE_LEN`] bytes of each
-//! direction are kept; a message that's passed over is read once and forgotten.
+//! direction are kept; a message that's passed over is read once and forgotten, but for the address
+//! in a proxy's header.
+
+use std::net::IpAddr;
 
 use bytes::{Buf, Bytes};
 
@@ -12,6 +15,7 @@ use crate::{
         Side,
         classify::{Extent, Protocol, SAMPLE_LEN, Shape, shape},
         ledger::Counters,
+        proxy::Head,
     },
 };
 
@@ -29,6 +33,8 @@ pub(super) struct Gate {
     tolerant: bool,
     /// Bytes passed over so far.
     passed_over: u64,
+    /// What a proxy that connected said first.
+    header: Option<Box<Head>>,
     a: Probe,
     b: Probe,
 }
@@ -90,6 +96,7 @@ impl Gate {
             upgradable: false,
             tolerant,
             passed_over: 0,
+            header: None,
             a: Probe::START,
             b: Probe::START,
         }
@@ -97,6 +104,11 @@ impl Gate {
 
     pub(super) const fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// The client that a proxy's header named; it is known when the protocol is.
+    pub(super) fn proxied_for(&self) -> Option<IpAddr> {
+        self.header.as_ref().and_then(|head| head.client())
     }
 
     /// Whether all that `from` sends is TLS, and handed on as it comes.
@@ -145,7 +157,7 @@ impl Gate {
                 }
                 Probe::Sampling(sample) => {
                     let longer = sample.extended(&bytes);
-                    let step = self.decide(&mut probe, sample, longer);
+                    let step = self.decide(from, &mut probe, sample, longer);
                     if matches!(probe, Probe::Open) {
                         emit_sample(sample, offset, emit);
                     }
@@ -165,6 +177,7 @@ impl Gate {
                     None => bytes.len(),
                 },
             };
+            self.keep_header(from, bytes.get(..step).unwrap_or_default(), probe);
             bytes.advance(step);
             offset = offset.saturating_add(step as u64);
             self.passed_over = self.passed_over.saturating_add(step as u64);
@@ -175,7 +188,7 @@ impl Gate {
     /// Moves a probe on from the sample that it has by now, and returns how many bytes of the
     /// segment that used up: all that the sample took if it stays open, else none, because the
     /// message's extent is counted from there.
-    fn decide(&mut self, probe: &mut Probe, before: Sample, sample: Sample) -> usize {
+    fn decide(&mut self, from: Side, probe: &mut Probe, before: Sample, sample: Sample) -> usize {
         let extent = match shape(sample.bytes()) {
             Shape::Partial if usize::from(sample.len) < SAMPLE_LEN => {
                 *probe = Probe::Sampling(sample);
@@ -192,7 +205,15 @@ impl Gate {
                 *probe = Probe::Open;
                 return 0;
             }
-            Shape::Header(extent) => Some(extent),
+            Shape::Header(extent) => {
+                let is_first = !self.upgradable && !self.tolerant;
+                if from == Side::A && is_first && self.header.is_none() {
+                    let mut head = Box::<Head>::default();
+                    head.extend(before.bytes());
+                    self.header = Some(head);
+                }
+                Some(extent)
+            }
             Shape::Upgradable(extent) => {
                 self.upgradable = true;
                 Some(extent)
@@ -214,6 +235,17 @@ impl Gate {
         0
     }
 
+    /// Keeps what was passed over of a proxy's header, and ends it where `next` is behind it. A
+    /// second one is not looked at.
+    fn keep_header(&mut self, from: Side, passed: &[u8], next: Probe) {
+        if let (Side::A, Some(head)) = (from, &mut self.header) {
+            head.extend(passed);
+            if matches!(next, Probe::Sampling(_)) {
+                head.end();
+            }
+        }
+    }
+
     fn pass_gap(
         &mut self,
         from: Side,
@@ -221,6 +253,9 @@ impl Gate {
         missing: u64,
         emit: &mut impl FnMut(u64, Payload),
     ) {
+        if let (Side::A, Some(head)) = (from, &mut self.header) {
+            head.tear();
+        }
         // The start may lie in the gap: the reader of the protocol must find it from there.
         if self.protocol == Protocol::Tls && !matches!(self.probe(from), Probe::Open) {
             self.open(from, offset, emit);

@@ -29,6 +29,7 @@ pub mod sequence;
 // payloads to chunks worth reading
 pub mod classify;
 mod gate;
+pub mod proxy;
 // what all of them count
 pub mod ledger;
 

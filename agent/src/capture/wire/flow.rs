@@ -1,7 +1,7 @@
 //! One connection of the wire path: its TLS, the sockets at which it was seen, and how far it was
 //! told.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     capture::wire::{attribution::Observed, waiting::Wait},
@@ -38,6 +38,8 @@ pub(super) struct Flow {
     pub observed: Option<Observed>,
     /// What its handshake told, as far as it was read.
     pub handshake: Arc<Handshake>,
+    /// The client that a PROXY header before it named.
+    pub proxied_for: Option<IpAddr>,
 }
 
 impl Flow {
@@ -57,6 +59,7 @@ impl Flow {
             wait: None,
             observed: None,
             handshake: Arc::default(),
+            proxied_for: None,
         }
     }
 

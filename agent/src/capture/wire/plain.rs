@@ -9,7 +9,10 @@
 //! acknowledgement numbers. The one at the server's socket is told; the one at the client's alone
 //! gives way to it, and lends it the client's process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use bytes::Bytes;
 
@@ -27,6 +30,7 @@ use crate::{
     wire::{
         FlowId, Side, WireChunk,
         classify::{SAMPLE_LEN, Shape, shape},
+        flow::Flow as TcpFlow,
         segment::FlowKey,
     },
 };
@@ -73,6 +77,8 @@ struct Talk {
     local: Ends<bool>,
     answered: bool,
     ended: Ends<bool>,
+    /// The client that a PROXY header named.
+    proxied_for: Option<IpAddr>,
     /// What waits, and its length in bytes.
     waits: Vec<WireChunk>,
     held: usize,
@@ -116,7 +122,8 @@ impl Plain {
     }
 
     /// Notes where a segment of a flow was seen.
-    pub fn note(&mut self, id: FlowId, key: FlowKey, captured: &Captured<'_>) {
+    pub fn note(&mut self, flow: &TcpFlow, captured: &Captured<'_>) {
+        let (id, key) = (flow.id(), flow.key());
         let segment = &captured.segment;
         let side = side_of(segment.key, key);
         let seen_at = if captured.received { side.other() } else { side };
@@ -126,7 +133,8 @@ impl Plain {
             let places = self.beginnings.entry(beginning).or_default();
             let place = if seen_at == server { &mut places.server } else { &mut places.client };
             place.get_or_insert(id);
-            Talk::new(key, server, segment.at, beginning)
+            let proxied_for = flow.proxied_for().filter(|_| server == Side::B);
+            Talk { proxied_for, ..Talk::new(key, server, segment.at, beginning) }
         });
         *talk.local.at(seen_at) = true;
         if talk.cookies.len() < MAX_COOKIES && !talk.cookies.contains(&segment.cookie) {
@@ -244,6 +252,9 @@ impl Plain {
         let (at, socket) = (talk.begun, talk.socket(side));
         out.push(CaptureEvent::Socket { at, session, socket, attribution, peer });
         out.push(CaptureEvent::Plain { at, session });
+        if let Some(client) = talk.proxied_for {
+            out.push(CaptureEvent::Proxied { at, session, client });
+        }
         if missed > 0 {
             for direction in [Direction::Inbound, Direction::Outbound] {
                 let (offset, bytes) = (0, Bytes::new());
@@ -304,6 +315,7 @@ impl Talk {
             local: Ends::default(),
             answered: false,
             ended: Ends::default(),
+            proxied_for: None,
             waits: Vec::new(),
             held: 0,
             told: None,

@@ -9,11 +9,11 @@ use crate::{
         CaptureEvent,
         wire::{
             attribution::Observed,
-            flow::{Flow, sender},
+            flow::{Flow, sender, sent_by},
         },
     },
     clock::Timestamp,
-    flow::chunk::{ClientCertificate, Direction, Socket, UNKNOWN_LOSS},
+    flow::chunk::{ClientCertificate, Direction, ShownCertificate, Socket, UNKNOWN_LOSS},
     tls::{
         certificate::Certificate,
         output::{self, Output},
@@ -87,6 +87,7 @@ impl Flow {
             Output::Offered(_)
             | Output::Negotiated(_)
             | Output::Certificate { .. }
+            | Output::Uncertified(_)
             | Output::Alert { .. } => None,
         }
     }
@@ -102,17 +103,30 @@ impl Flow {
             }
             Output::Negotiated(chosen) => {
                 let handshake = Arc::make_mut(handshake);
+                let again = handshake.version.is_some();
                 handshake.version = Some(chosen.version.as_str().to_owned());
                 handshake.suite = Some(chosen.suite.name.to_owned());
                 handshake.alpn = chosen.alpn.as_ref().map(|name| name.escape_ascii().to_string());
                 handshake.resumed = chosen.resumed;
-                // Each handshake authenticates anew.
-                handshake.client_certificate = None;
+                // Each handshake authenticates anew. The first is known by the client's part already
+                // if that was opened before the server's.
+                if again || chosen.resumed {
+                    handshake.client_certificate = ShownCertificate::Unknown;
+                }
             }
             Output::Certificate { sender: output::Side::Client, certificate } => {
                 let Certificate { thumbprint, subject, issuer } = (**certificate).clone();
                 let certificate = ClientCertificate { thumbprint, subject, issuer };
-                Arc::make_mut(handshake).client_certificate = Some(certificate);
+                Arc::make_mut(handshake).client_certificate =
+                    ShownCertificate::Certificate(certificate);
+            }
+            Output::Uncertified(known) => {
+                let shown = if *known && !handshake.resumed {
+                    ShownCertificate::Nothing
+                } else {
+                    ShownCertificate::Unknown
+                };
+                Arc::make_mut(handshake).client_certificate = shown;
             }
             _ => return false,
         }
@@ -130,6 +144,13 @@ impl Flow {
         let Observed { session, side, attribution, peer, .. } = observed;
         let socket = self.socket(side);
         CaptureEvent::Socket { at: self.begun, session, socket, attribution, peer }
+    }
+
+    /// Whom the client, a proxy, speaks for, if it said so.
+    pub(super) fn proxied_event(&self, observed: Observed) -> Option<CaptureEvent<Bytes>> {
+        let (at, session) = (self.begun, observed.session);
+        let client = self.proxied_for.filter(|_| self.tls.client() == Some(sent_by(Side::A)));
+        client.map(|client| CaptureEvent::Proxied { at, session, client })
     }
 
     /// The addresses, as one end has them.

@@ -8,7 +8,10 @@ mod crowd;
 mod handshake;
 mod loss;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use scopewatch_common::Capture;
@@ -101,6 +104,7 @@ struct Told {
     /// How the observed end's holder is known, and the other's.
     attributions: Vec<(Attribution, Option<Attribution>)>,
     handshakes: Vec<Arc<Handshake>>,
+    proxied_for: Option<IpAddr>,
     inbound: Vec<u8>,
     outbound: Vec<u8>,
     lost: u64,
@@ -233,6 +237,7 @@ impl Rig {
                 CaptureEvent::Close { direction, .. } => told.closed.push(direction),
                 CaptureEvent::Skipped { bytes, .. } => told.skipped += bytes,
                 CaptureEvent::Handshake { handshake, .. } => told.handshakes.push(handshake),
+                CaptureEvent::Proxied { client, .. } => told.proxied_for = Some(client),
                 CaptureEvent::Plain { .. }
                 | CaptureEvent::Process(_)
                 | CaptureEvent::Exit { .. }

@@ -93,6 +93,15 @@ fn the_proof_of_an_exchange_that_lasts_is_no_replay_at_its_end() {
 }
 
 #[test]
+fn a_proof_that_another_worker_saw_is_a_replay() {
+    let mut rig = Rig::new("/feed");
+    let other = rig.observer.fresh();
+    assert_eq!(rig.observe("/feed", Phase::Ended, Some(200)).binding, Some(Binding::Dpop));
+    rig.observer = other;
+    assert_eq!(rig.observe("/feed", Phase::Ended, Some(200)).binding, Some(Binding::ProofReplayed));
+}
+
+#[test]
 fn a_gap_that_lasts_is_told_while_it_does_and_once() {
     let mut rig = Rig::new("/admin");
     let mut told = |phase, status| {

@@ -248,7 +248,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 }
 
 /// Reads a document: as YAML, of which JSON is a part, but for tabs between its values; else as
-/// JSON, some of whose escapes YAML does not have, without places.
+/// JSON, some of whose characters YAML does not have, without places.
 pub(super) fn parse(file: &str, text: &str) -> Result<Document, Located> {
     let error = match yaml(text) {
         Ok(document) => return Ok(document),
@@ -283,4 +283,32 @@ fn yaml(text: &str) -> Result<Document, serde_saphyr::Error> {
         },
     };
     serde_saphyr::from_str_with_options(text, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DEL as it is, which strings may have in JSON (RFC 8259 §7), and not in YAML (§5.1).
+    const RAW: &str = "{\"openapi\": \"3.1.0\", \"paths\": {\"/a\": {\"get\":
+        {\"operationId\": \"a\u{7f}\", \"security\": []}}}}";
+
+    #[test]
+    fn json_that_is_no_yaml_is_read_all_the_same_without_places() {
+        assert!(yaml(RAW).is_err(), "this test shows nothing any more");
+        let document = parse("a.json", RAW).unwrap();
+        let (path, item) = document.paths.0.first().unwrap();
+        assert_eq!((path.as_str(), item.place), ("/a", Place::default()));
+        let (method, operation) = item.value.operations().next().unwrap();
+        let id = operation.value.operation_id.as_deref();
+        assert_eq!((method, id), ("GET", Some("a\u{7f}")));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_the_place_where_json_ends() {
+        let broken = RAW.replacen("\"security\": []", "\"security\": [", 1);
+        let error = parse("a.json", &broken).unwrap_err();
+        assert_eq!((error.at.line, &*error.file), (2, "a.json"));
+        assert!(matches!(error.problem, Problem::Syntax(_)), "{error:?}");
+    }
 }

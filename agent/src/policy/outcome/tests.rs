@@ -47,12 +47,16 @@ fn verdict_and_status_make_a_finding() {
             assert_eq!(assess(&judged, status).finding, expected, "{verdict} {status:?}");
         }
     };
-    check(Verdict::Allow, &[101, 200, 204, 302, 304], Finding::Normal);
+    check(Verdict::Allow, &[101, 200, 204, 302, 303, 304, 307], Finding::Normal);
     check(Verdict::Allow, &[401, 403, 407], Finding::PolicyDrift);
     check(Verdict::Allow, &[0, 400, 404, 500], Finding::FailedElsewhere);
-    check(Verdict::Deny, &[101, 200, 206], Finding::EnforcementGap);
+    check(Verdict::Deny, &[101, 200, 206, 299, 304], Finding::EnforcementGap);
     check(Verdict::Deny, &[401, 403, 407], Finding::DeniedAsExpected);
-    check(Verdict::Deny, &[0, 302, 400, 404, 500], Finding::DeniedElsewhere);
+    check(
+        Verdict::Deny,
+        &[0, 300, 301, 302, 303, 305, 307, 308, 400, 404, 500],
+        Finding::DeniedElsewhere,
+    );
     check(Verdict::Indeterminate, &[0, 200, 401, 500], Finding::Unassessed);
 }
 

@@ -35,6 +35,8 @@ struct Seen {
     offers: Vec<Offer>,
     negotiated: Vec<Negotiated>,
     certificates: Vec<(Side, Certificate)>,
+    /// What was told of the client having no certificate.
+    uncertified: Vec<bool>,
     gaps: Vec<(Direction, Option<u64>)>,
     skipped: u64,
     closed: Vec<(Direction, bool)>,
@@ -49,6 +51,7 @@ impl Seen {
                 Output::Certificate { sender, certificate } => {
                     self.certificates.push((sender, *certificate));
                 }
+                Output::Uncertified(known) => self.uncertified.push(known),
                 Output::Data { direction, bytes, .. } => match direction {
                     Direction::Outbound => self.client.extend_from_slice(&bytes),
                     Direction::Inbound => self.server.extend_from_slice(&bytes),

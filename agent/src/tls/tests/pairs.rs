@@ -228,6 +228,24 @@ fn client_certificates_are_told_in_both_versions() {
 }
 
 #[test]
+fn that_a_client_has_no_certificate_is_told_of_whole_handshakes_only() {
+    let told = |session: &Session| play(session).1.uncertified;
+    for version in rustls::ALL_VERSIONS {
+        let session = Ends::new(suite(version), false).talk(b"", &[(b"a", b"b")]);
+        assert_eq!(told(&session), [true], "{version:?}");
+        let shown = Ends::new(suite(version), true).talk(b"", &[(b"a", b"b")]);
+        assert!(told(&shown).is_empty(), "{version:?}");
+        // One byte of what the client says after its hello is missing, any of the first hundred.
+        let hello =
+            session.flow.iter().find(|(way, _)| *way == Direction::Outbound).unwrap().1.len();
+        for at in hello..hello + 100 {
+            let (_, seen) = super::loss::play_without(&session, Direction::Outbound, &(at..at + 1));
+            assert!(seen.uncertified.is_empty() || at > hello + 70, "{version:?} {at}");
+        }
+    }
+}
+
+#[test]
 fn a_client_certificate_that_no_server_was_seen_to_take_is_not_told() {
     for version in rustls::ALL_VERSIONS {
         let mut session = Ends::new(suite(version), true).talk(b"", &[]);

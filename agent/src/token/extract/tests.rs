@@ -1,5 +1,9 @@
 //! Credentials in every place, and several at once.
 
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
 use super::*;
 use crate::{
     http::body::Sample,
@@ -160,6 +164,31 @@ fn a_token_in_a_form_is_found_if_the_form_is_one() {
     check(&Request { method: "GET".into(), ..form(body, true) }, &[]);
     let json = request("/", &[("content-type", "application/json")]);
     check(&Request { fields: json.fields, ..form(body, true) }, &[]);
+}
+
+#[test]
+fn a_form_is_searched_behind_its_content_codings() {
+    let coded = |body: &[u8], coding: &str| {
+        let mut sent = form(body, true);
+        sent.fields.push(b"content-encoding", coding.as_bytes());
+        sent
+    };
+    let gzip = |body: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let found = [(Location::Form, None, Scheme::Bearer, true, Some("a.b"))];
+    let body = gzip(b"x=1&access_token=a%2Eb");
+    check(&coded(&body, "gzip"), &found);
+    check(&coded(&gzip(&body), "gzip, x-gzip"), &found);
+    check(&coded(b"access_token=a.b", "identity"), &found);
+    // Unknown, not what it says, or cut where the token may go on.
+    check(&coded(b"access_token=a.b", "secret"), &[]);
+    check(&coded(b"access_token=a.b", "gzip"), &[]);
+    check(&coded(&body[..body.len() - 9], "gzip"), &[]);
+    let bomb = [b"access_token=a.b&x=".as_slice(), &[b'0'; 1 << 20]].concat();
+    check(&coded(&gzip(&bomb), "gzip"), &found);
 }
 
 #[test]

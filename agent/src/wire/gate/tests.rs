@@ -86,6 +86,45 @@ fn proxy_headers_are_passed_over() {
 }
 
 #[test]
+fn the_client_that_connects_names_whom_it_is_a_proxy_for_and_nobody_else_does() {
+    let named = |payloads: &[(Side, &[u8])]| {
+        let mut gate = Gate::new(false);
+        run(&mut gate, payloads);
+        gate.proxied_for().map(|it| it.to_string())
+    };
+    let v1 = b"PROXY TCP4 192.0.2.7 10.0.0.2 1 2\r\n";
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\x0a\0\0\x01\0\x01\0\x02";
+    let other = b"PROXY TCP4 192.0.2.8 10.0.0.2 1 2\r\n";
+    for start in [v1.as_slice(), v2] {
+        let stream = [start, other, CLIENT_HELLO].concat();
+        for size in [1, 5, 17, stream.len()] {
+            let payloads: Vec<_> = stream.chunks(size).map(|chunk| (A, chunk)).collect();
+            assert_eq!(named(&payloads).as_deref(), Some("192.0.2.7"), "{size}");
+        }
+    }
+    assert_eq!(named(&[(B, v1), (A, CLIENT_HELLO)]), None);
+    assert_eq!(named(&[(A, &v1[..30])]), None, "it is not whole");
+    let connect: [(Side, &[u8]); 3] =
+        [(A, b"CONNECT a:1 HTTP/1.1\r\n\r\n"), (A, v1), (A, CLIENT_HELLO)];
+    assert_eq!(named(&connect), None, "within a dialogue it is something else");
+    let mut late = Gate::new(true);
+    run(&mut late, &[(A, v1), (A, CLIENT_HELLO)]);
+    assert_eq!(late.proxied_for(), None, "what came before was not seen");
+}
+
+#[test]
+fn a_header_with_a_hole_names_nobody() {
+    let (mut gate, mut counters) = (Gate::new(false), Counters::default());
+    let mut emit = |_, _| {};
+    let start = Bytes::from_static(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00");
+    gate.pass(A, 0, Payload::Bytes(start), &mut counters, &mut emit);
+    gate.pass(A, 18, Payload::Gap(1), &mut counters, &mut emit);
+    let rest = [b"\x07\x0a\0\0\x01\0\x01\0\x02", CLIENT_HELLO].concat();
+    gate.pass(A, 19, Payload::Bytes(rest.into()), &mut counters, &mut emit);
+    assert_eq!((gate.protocol(), gate.proxied_for()), (Protocol::Tls, None));
+}
+
+#[test]
 fn tls_through_a_proxys_connect() {
     let payloads: [(Side, &[u8]); 6] = [
         (A, b"CONNECT api.example:443 HTTP/1.1\r\nHost: api.example\r\n\r\n"),

@@ -92,6 +92,7 @@ impl Host {
         for event in self.out.drain(..) {
             match event {
                 CaptureEvent::Plain { .. } => text.push_str("plain "),
+                CaptureEvent::Proxied { client, .. } => text.push_str(&format!("for {client} ")),
                 CaptureEvent::Socket { session, peer, socket, .. } => {
                     let peer = peer.map(|peer| peer.pid);
                     text.push_str(&format!("{} {peer:?}@{} ", session.pid, socket.netns));
@@ -132,6 +133,22 @@ fn an_exchange_is_told_from_the_server_once_it_is_answered() {
     assert_eq!(host.told(), "$ $ $$");
     assert!(host.wire.plain.talks.is_empty() && host.wire.plain.beginnings.is_empty());
     assert_eq!((host.wire.plain.held, host.wire.counts.plain), (0, 1));
+}
+
+#[test]
+fn whom_a_proxy_speaks_for_is_told_and_its_header_is_no_part_of_http() {
+    let mut host = Host::new();
+    // Without its SYN it might be the middle of something.
+    let flags = Flags { syn: true, ..Flags::default() };
+    let (at, key, payload) = (Timestamp(1), Host::key(LOOPBACK), &b""[..]);
+    let segment = Segment { at, cookie: 12, key, seq: 99, ack: 0, flags, payload, wire_len: 0 };
+    host.wire.segment(&Captured { segment, received: true }, &mut host.out);
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\x0a\0\0\x01\0\x01\0\x02";
+    host.send(Side::A, &[header, REQUEST].concat(), false, &[LOOPBACK]);
+    host.owner(5, Side::A, LOOPBACK);
+    host.owner(7, Side::B, LOOPBACK);
+    host.send(Side::B, ANSWER, false, &[LOOPBACK]);
+    assert_eq!(host.told(), "7 Some(5)@1 plain for 192.0.2.7 i0+28 o0+27");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustls::{
 use super::{ANSWER, CLIENT, Line, Local, Pair, REQUEST, Rig, SERVER, suite};
 use crate::{
     capture::CaptureEvent,
-    flow::chunk::{Direction, Handshake},
+    flow::chunk::{Direction, Handshake, ShownCertificate},
     tls::{suite::Suite, tests::Session},
 };
 
@@ -53,9 +53,11 @@ fn check(version: &'static SupportedProtocolVersion, name: &str) {
     assert_eq!(full.version.as_deref(), Some(name));
     assert_eq!(full.suite.as_deref(), Suite::find(suite(version).suite().into()).map(|it| it.name));
     assert!(full.ja4.as_deref().unwrap().starts_with(if name == "1.3" { "t13d" } else { "t12d" }));
-    assert_eq!((full.resumed, &full.client_certificate), (false, &None));
+    assert_eq!((full.resumed, &full.client_certificate), (false, &ShownCertificate::Nothing));
     let [resumed, _] = known(&pair.talk(b"", TURN));
-    assert!(resumed.unwrap().resumed);
+    let resumed = resumed.unwrap();
+    assert!(resumed.resumed && !resumed.is_uncertified());
+    assert_eq!(resumed.client_certificate, ShownCertificate::Unknown);
 }
 
 #[test]
@@ -68,8 +70,28 @@ fn names_version_and_resumption_are_told() {
 fn a_client_certificate_is_known_by_the_answer_at_the_latest() {
     for version in [&TLS12, &TLS13] {
         let [_, answered] = known(&pair(version, true).talk(b"", TURN));
-        let certificate = answered.unwrap().client_certificate.clone().unwrap();
+        let certificate = answered.unwrap().client_certificate.certificate().unwrap().clone();
         assert_eq!(certificate.subject, "CN=client.test,O=Example\\, Inc.,C=FR");
         assert_eq!(certificate.issuer, "CN=scopewatch test CA");
+    }
+}
+
+#[test]
+fn whom_a_proxy_speaks_for_is_told_with_its_connection() {
+    let session = pair(&TLS13, false).talk(b"", TURN);
+    for (header, told) in [
+        (&b""[..], None),
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n", Some("192.0.2.7")),
+        (b"PROXY UNKNOWN\r\n", None),
+    ] {
+        let (mut rig, mut line) = (Rig::new(), Line::new(1, Local::Both));
+        rig.connect(&mut line);
+        rig.push(&mut line, Direction::Outbound, ".", header);
+        rig.derive(&session, CLIENT);
+        rig.derive(&session, SERVER);
+        rig.send(&mut line, &session.flow);
+        let found = rig.told();
+        assert_eq!(found.proxied_for, told.map(|it| it.parse().unwrap()));
+        assert_eq!([found.inbound, found.outbound].concat(), [REQUEST, ANSWER].concat());
     }
 }

@@ -1,6 +1,7 @@
 //! The policy for the Kubernetes API server that is shipped.
 
 use super::*;
+use crate::flow::chunk::ShownCertificate;
 
 const POLICY: &str = include_str!("../../../../../packaging/policies/kubernetes-api.yaml");
 
@@ -27,8 +28,10 @@ fn the_kubernetes_policy_tells_who_has_no_credential() {
     // A client certificate may have been shown in a handshake that was not seen.
     check(&bare("GET", "/api/v1/namespaces/default/pods"), "indeterminate capture_incomplete");
     let seen = |setup: Setup| {
-        let suite = Some("TLS_AES_128_GCM_SHA256".to_owned());
-        setup.change(|it| it.handshake = Some(Handshake { suite, ..Handshake::default() }))
+        let (version, client_certificate) = (Some("1.3".to_owned()), ShownCertificate::Nothing);
+        setup.change(|it| {
+            it.handshake = Some(Handshake { version, client_certificate, ..Handshake::default() });
+        })
     };
     check(&seen(bare("GET", "/api/v1/namespaces/default/pods")), "deny credential_missing");
     check(&seen(bare("GET", "/livez/../api/v1/secrets")), "deny credential_missing");

@@ -1,7 +1,9 @@
 //! Each reason fires, and does not where it nearly would.
 
 use super::*;
-use crate::{policy::raw::Sensitivity, token::examination::ProofCheck};
+use crate::{
+    flow::chunk::ShownCertificate, policy::raw::Sensitivity, token::examination::ProofCheck,
+};
 
 fn get() -> Setup {
     Setup::new("GET", "/v1/orders/7")
@@ -250,9 +252,15 @@ fn other_credentials_and_none() {
     Setup::new("GET", "/key").claim("scope", &json!("key")).check("allow");
     bare("/tls").check("indeterminate capture_incomplete");
     let seen = |resumed| {
-        let suite = Some("TLS_AES_128_GCM_SHA256".to_owned());
-        bare("/tls")
-            .change(|it| it.handshake = Some(Handshake { suite, resumed, ..Handshake::default() }))
+        let version = Some("1.3".to_owned());
+        bare("/tls").change(|it| {
+            it.handshake = Some(Handshake {
+                version,
+                resumed,
+                client_certificate: ShownCertificate::Nothing,
+                ..Handshake::default()
+            });
+        })
     };
     seen(false).check("deny credential_missing");
     seen(true).check("indeterminate capture_incomplete");
@@ -261,7 +269,10 @@ fn other_credentials_and_none() {
         subject: String::new(),
         issuer: String::new(),
     };
-    let handshake = Handshake { client_certificate: Some(certificate), ..Handshake::default() };
+    let handshake = Handshake {
+        client_certificate: ShownCertificate::Certificate(certificate),
+        ..Handshake::default()
+    };
     bare("/tls").change(|it| it.handshake = Some(handshake)).check("allow");
 }
 
