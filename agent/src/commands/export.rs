@@ -17,6 +17,7 @@ use crate::{
         file::FileSink,
         output::Output,
         stdout::Stdout,
+        syslog::SyslogSink,
     },
 };
 
@@ -48,6 +49,7 @@ fn sink(kind: &Kind) -> Box<dyn Sink> {
     match kind {
         Kind::File(options) => Box::new(FileSink::new(options.clone())),
         Kind::Stdout(format) => Box::new(Stdout::new(*format)),
+        Kind::Syslog(options) => Box::new(SyslogSink::new(options.clone())),
     }
 }
 

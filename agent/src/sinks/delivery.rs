@@ -37,7 +37,9 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_set(&self) -> bool {
+    /// Whether it is to end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -67,10 +69,11 @@ impl<F: Filesystem> DeliveryLoop<F> {
     pub fn new(
         name: String,
         reader: Reader<F>,
-        sink: Box<dyn Sink>,
+        mut sink: Box<dyn Sink>,
         dead: DeadLetters,
         stop: Stop,
     ) -> Self {
+        sink.heed(&stop);
         Self { name, reader, sink, dead, stop, backoff: None }
     }
 
@@ -81,6 +84,7 @@ impl<F: Filesystem> DeliveryLoop<F> {
             self.reader.next(&mut batch, AT_ONCE, PATIENCE);
             if batch.is_empty() {
                 self.reader.advance(&batch, 0, 0, 0);
+                self.sink.idle();
                 if self.reader.at_end() {
                     return;
                 }

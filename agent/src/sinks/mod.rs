@@ -9,17 +9,26 @@ pub mod export;
 pub mod file;
 pub mod output;
 pub mod stdout;
+pub mod syslog;
 
 #[cfg(test)]
 mod tests;
 
 use std::{io, time::Duration};
 
+use self::delivery::Stop;
+
 /// Somebody who takes events.
 pub trait Sink: Send {
     /// Takes records, in order, until one cannot be taken; each is an event as JSON. What it says
     /// to have taken will not be kept for it any longer.
     fn deliver(&mut self, records: &mut dyn Iterator<Item = &[u8]>) -> Delivery;
+
+    /// Is told, before all else, by what it will be told to end. Who may wait for long looks at it.
+    fn heed(&mut self, _stop: &Stop) {}
+
+    /// Is called now and then while there is nothing to take.
+    fn idle(&mut self) {}
 }
 
 /// What became of some records.
@@ -51,4 +60,7 @@ pub enum Refusal {
     /// It is no event of a known form.
     #[error("it has no form in this format")]
     Unmappable,
+    /// What must be kept of it is more than the receiver takes.
+    #[error("what must be kept of it is larger than max_bytes")]
+    TooLarge,
 }

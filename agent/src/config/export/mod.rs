@@ -1,6 +1,7 @@
 //! `export:` as it is written, and as the agent uses it; each kind of sink in a file of its own.
 
 mod file;
+mod syslog;
 pub mod tls;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -8,7 +9,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::file::File;
+pub use self::{file::File, syslog::Syslog};
 
 use crate::{
     config::error::ConfigError,
@@ -69,6 +70,8 @@ pub struct Sink {
     pub file: Option<File>,
     /// Standard output.
     pub stdout: Option<Stdout>,
+    /// A receiver of syslog.
+    pub syslog: Option<Syslog>,
 }
 
 /// `stdout:` of a sink.
@@ -117,6 +120,8 @@ pub enum Kind {
     File(sinks::file::Options),
     /// Standard output.
     Stdout(Format),
+    /// A receiver of syslog.
+    Syslog(sinks::syslog::Options),
 }
 
 /// Checks every value; `None` if nobody gets events.
@@ -150,15 +155,16 @@ pub fn compile(raw: Raw) -> Result<Option<Export>, ConfigError> {
     Ok((!export.sinks.is_empty()).then_some(export))
 }
 
-fn sink(Sink { name, file, stdout }: Sink) -> Result<(String, Kind), ConfigError> {
+fn sink(Sink { name, file, stdout, syslog }: Sink) -> Result<(String, Kind), ConfigError> {
     let kinds = [
         file.map(|file| file.compile().map(Kind::File)),
         stdout.map(|stdout| Ok(Kind::Stdout(stdout.format))),
+        syslog.map(|syslog| syslog.compile().map(Kind::Syslog)),
     ];
     let mut kinds = kinds.into_iter().flatten();
     match (kinds.next(), kinds.next()) {
         (Some(kind), None) => Ok((name, kind?)),
-        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, stdout" }),
+        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, stdout, syslog" }),
     }
 }
 
