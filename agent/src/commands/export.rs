@@ -18,6 +18,7 @@ use crate::{
         otlp::OtlpSink,
         output::Output,
         stdout::Stdout,
+        syslog::SyslogSink,
     },
     telemetry::board::Board,
 };
@@ -55,6 +56,7 @@ fn sink(kind: &Kind) -> Box<dyn Sink> {
         Kind::File(options) => Box::new(FileSink::new(options.clone())),
         Kind::Otlp(options) => Box::new(OtlpSink::new(options.clone())),
         Kind::Stdout(format) => Box::new(Stdout::new(*format)),
+        Kind::Syslog(options) => Box::new(SyslogSink::new(options.clone())),
     }
 }
 

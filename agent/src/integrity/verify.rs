@@ -159,7 +159,14 @@ impl Verifier {
         let (prev, hash) = (read_hash(of("prev")?)?, read_hash(of("hash")?)?);
         let (chain, seq) = (of("chain")?.to_owned(), member.get("seq")?.as_u64()?);
         let is_native = json.get(MEMBER).is_some();
-        let content = if is_native { content(text, &prev, &hash) } else { Content::Mapped };
+        // What was shortened for a receiver says so, and is not what its hash was made of.
+        let is_short = json.pointer("/event/is_truncated") == Some(&Value::Bool(true));
+        let whole = is_native.then(|| content(text, &prev, &hash));
+        let content = match whole {
+            Some(Content::Changed) if is_short => Content::Mapped,
+            Some(content) => content,
+            None => Content::Mapped,
+        };
         let kind = if content == Content::Whole { self.kind(&json) } else { Kind::Other };
         Some((chain, Link { seq, line: self.lines, prev, hash, content, kind }))
     }
@@ -401,7 +408,7 @@ impl fmt::Display for ChainReport {
             (*dropped, "dropped by the agent, as it says"),
             (*duplicates, "more than once"),
             (*out_of_order, "out of order"),
-            (*mapped, "in a mapped format: only their linkage can be checked"),
+            (*mapped, "in a mapped format, or shortened: only their linkage can be checked"),
             (unknown, "checkpoints whose key was not given"),
         ];
         for (count, what) in plain.into_iter().filter(|(count, _)| *count > 0) {

@@ -102,6 +102,7 @@ impl<F: Filesystem> DeliveryLoop<F> {
             self.reader.next(&mut batch, AT_ONCE, PATIENCE);
             if batch.is_empty() {
                 self.reader.advance(&batch, 0, 0, 0);
+                self.sink.idle();
                 if self.reader.at_end() {
                     return;
                 }

@@ -10,6 +10,7 @@ pub mod file;
 pub mod otlp;
 pub mod output;
 pub mod stdout;
+pub mod syslog;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,11 @@ pub trait Sink: Send {
     /// to have taken will not be kept for it any longer.
     fn deliver(&mut self, records: &mut dyn Iterator<Item = &[u8]>) -> Delivery;
 
-    /// What says that the agent ends: a sink that waits for others must look at it.
+    /// Is told, before all else, by what it will be told to end. Who may wait for long looks at it.
     fn heed(&mut self, _stop: &Stop) {}
+
+    /// Is called now and then while there is nothing to take.
+    fn idle(&mut self) {}
 }
 
 /// What became of some records.
@@ -75,7 +79,7 @@ pub enum Refusal {
     /// The receiver took some of several, and did not say which.
     #[error("the receiver refused some of those that it got together with this one")]
     Rejected,
-    /// Nothing is left to leave out, and it is larger than a request may be.
-    #[error("it is larger than a request may be")]
+    /// Nothing is left to leave out, and it is larger than the receiver takes.
+    #[error("what must be kept of it is larger than the receiver takes")]
     TooLarge,
 }

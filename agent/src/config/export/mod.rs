@@ -2,6 +2,7 @@
 
 mod file;
 mod otlp;
+mod syslog;
 pub mod tls;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -9,7 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::{file::File, otlp::Otlp};
+pub use self::{file::File, otlp::Otlp, syslog::Syslog};
 
 use crate::{
     config::error::ConfigError,
@@ -72,6 +73,8 @@ pub struct Sink {
     pub otlp: Option<Otlp>,
     /// Standard output.
     pub stdout: Option<Stdout>,
+    /// A receiver of syslog.
+    pub syslog: Option<Syslog>,
 }
 
 /// `stdout:` of a sink.
@@ -122,6 +125,8 @@ pub enum Kind {
     Otlp(sinks::otlp::Options),
     /// Standard output.
     Stdout(Format),
+    /// A receiver of syslog.
+    Syslog(sinks::syslog::Options),
 }
 
 /// Checks every value; `None` if nobody gets events.
@@ -155,16 +160,20 @@ pub fn compile(raw: Raw) -> Result<Option<Export>, ConfigError> {
     Ok((!export.sinks.is_empty()).then_some(export))
 }
 
-fn sink(Sink { name, file, otlp, stdout }: Sink) -> Result<(String, Kind), ConfigError> {
+fn sink(Sink { name, file, otlp, stdout, syslog }: Sink) -> Result<(String, Kind), ConfigError> {
     let kinds = [
         file.map(|file| file.compile().map(Kind::File)),
         otlp.map(|otlp| otlp.compile().map(Kind::Otlp)),
         stdout.map(|stdout| Ok(Kind::Stdout(stdout.format))),
+        syslog.map(|syslog| syslog.compile().map(Kind::Syslog)),
     ];
     let mut kinds = kinds.into_iter().flatten();
     match (kinds.next(), kinds.next()) {
         (Some(kind), None) => Ok((name, kind?)),
-        _ => Err(ConfigError::Text { key: "export.sinks[]", must: "one of file, otlp, stdout" }),
+        _ => {
+            let must = "one of file, otlp, stdout, syslog";
+            Err(ConfigError::Text { key: "export.sinks[]", must })
+        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! Events in the forms that receivers have. In: an event as native JSON. Out: the same in another
 //! schema, by one table ([`table`]): a new field is one row of it. Pure.
 //!
-//! The formats of objects keep every field; those of pairs are bounded and keep what matters.
+//! The formats of objects keep every field; those of pairs are bounded and keep what matters
+//! ([`shrink`]). Messages of syslog carry any of them ([`syslog`]).
 
 mod ecs;
 mod fields;
 mod ocsf;
 pub mod otlp;
 mod pairs;
+mod shrink;
+pub mod syslog;
 pub mod table;
 
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +23,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::fields::Fields;
+pub use self::shrink::Unfit;
+
+use self::{fields::Fields, pairs::MAX_LINE, syslog::Sender};
 
 /// How events are written for a receiver.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, ValueEnum)]
@@ -49,18 +56,26 @@ impl Format {
             return true;
         }
         let Ok(json) = serde_json::from_slice::<Value>(event) else { return false };
-        let Some(fields) = Fields::of(&json) else { return false };
-        let text = match self {
-            Self::Json => return false,
+        let bound = match self {
+            Self::Syslog | Self::Cef | Self::Leef => MAX_LINE,
+            Self::Json | Self::Ocsf | Self::Ecs | Self::Otlp => usize::MAX,
+        };
+        let Ok(text) = shrink::within(&json, bound, |json| self.write(json)) else { return false };
+        out.extend_from_slice(text.as_bytes());
+        true
+    }
+
+    fn write(self, event: &Value) -> Option<String> {
+        let fields = Fields::of(event)?;
+        Some(match self {
+            Self::Json => event.to_string(),
             Self::Ocsf => ocsf::map(&fields).to_string(),
             Self::Ecs => ecs::map(&fields).to_string(),
             Self::Otlp => otlp::map(&fields).to_string(),
-            Self::Syslog => pairs::syslog(&fields),
+            Self::Syslog => syslog::structured(&fields, &Sender::default()),
             Self::Cef => pairs::cef(&fields),
             Self::Leef => pairs::leef(&fields),
-        };
-        out.extend_from_slice(text.as_bytes());
-        true
+        })
     }
 
     /// Appends events as lines until one has no form in this format; how many have one, and

@@ -1,5 +1,4 @@
-//! Formats of names and values: RFC 5424 structured data, CEF and LEEF 2.0. All three are bounded:
-//! what does not fit is left out whole, what matters least first, and the line says so.
+//! Formats of names and values for one line: CEF and LEEF 2.0.
 
 use std::fmt::Write as _;
 
@@ -10,24 +9,6 @@ use crate::event::{
 
 /// Longest line, in bytes: what receivers of RFC 5425 should take (§4.3.1).
 pub const MAX_LINE: usize = 8192;
-/// Room for the text at the end of a syslog line.
-const MESSAGE: usize = 1200;
-/// Longest name of a parameter (RFC 5424 §6.3.3).
-const MAX_NAME: usize = 32;
-/// Facility: authorisation messages, private (RFC 5424 §6.2.1).
-const FACILITY: u64 = 10;
-/// Private enterprise number that documentation uses (RFC 5612 §2).
-const ENTERPRISE: u64 = 32473;
-
-const fn syslog_severity(severity: Severity) -> u64 {
-    match severity {
-        Severity::Info => 6,
-        Severity::Low => 5,
-        Severity::Medium => 4,
-        Severity::High => 3,
-        Severity::Critical => 2,
-    }
-}
 
 /// Of CEF and LEEF, 0 to 10.
 const fn ten(severity: Severity) -> u64 {
@@ -38,42 +19,6 @@ const fn ten(severity: Severity) -> u64 {
         Severity::High => 8,
         Severity::Critical => 10,
     }
-}
-
-/// The event as a message of RFC 5424.
-pub fn syslog(fields: &Fields<'_>) -> String {
-    let priority = FACILITY * 8 + syslog_severity(fields.severity);
-    let host = header_word(fields.text("host.name").unwrap_or("-"), 255);
-    let kind = header_word(fields.kind, 32);
-    let time = fields.time.to_rfc3339();
-    let mut line =
-        format!("<{priority}>1 {time} {host} scopewatch - {kind} [scopewatch@{ENTERPRISE}");
-    let rows = fields.rows().filter(|(row, _)| !row.syslog.is_empty());
-    let named = rows.map(|(row, value)| (row.syslog.to_owned(), value));
-    let rest = fields.rest().into_iter().filter(|(path, _)| path.len() <= MAX_NAME);
-    let mut is_truncated = false;
-    for (name, value) in named.chain(rest) {
-        let mut pair = format!(" {name}=\"");
-        escape(&plain(value), &['"', '\\', ']'], &mut pair);
-        pair.push('"');
-        if line.len() + pair.len() <= MAX_LINE - MESSAGE {
-            line.push_str(&pair);
-        } else {
-            is_truncated = true;
-        }
-    }
-    line.push_str(if is_truncated { " is_truncated=\"true\"] " } else { "] " });
-    // The byte order mark says that the text is UTF-8 (§6.4).
-    line.push('\u{feff}');
-    let message = fields.message();
-    line.extend(message.chars().take(MESSAGE / 8));
-    line
-}
-
-/// A part of the header: printable ASCII without spaces.
-fn header_word(text: &str, longest: usize) -> String {
-    let word: String = text.chars().filter(char::is_ascii_graphic).take(longest).collect();
-    if word.is_empty() { "-".to_owned() } else { word }
 }
 
 /// The event in CEF.
@@ -111,9 +56,7 @@ pub fn cef(fields: &Fields<'_>) -> String {
                 c => pair.push(c),
             }
         }
-        if line.len() + pair.len() <= MAX_LINE {
-            line.push_str(&pair);
-        }
+        line.push_str(&pair);
     }
     line
 }
@@ -127,10 +70,7 @@ pub fn leef(fields: &Fields<'_>) -> String {
     let _infallible = write!(line, "devTime={time}\tsev={}", ten(fields.severity));
     for (row, value) in fields.rows().filter(|(row, _)| !row.leef.is_empty()) {
         // LEEF has no escapes: what delimits is replaced.
-        let pair = format!("\t{}={}", row.leef, one_line(&plain(value)));
-        if line.len() + pair.len() <= MAX_LINE {
-            line.push_str(&pair);
-        }
+        let _infallible = write!(line, "\t{}={}", row.leef, one_line(&plain(value)));
     }
     line
 }

@@ -35,6 +35,8 @@ const fn row(
 pub const ROWS: &[Row] = &[
     row("event.uid", "metadata.uid", "event.id", "log.record.uid", ["uid", "externalId", "uid"]),
     row("event.type", "metadata.event_code", "event.action", "", ["type", "cat", "cat"]),
+    row("event.is_truncated", "metadata.is_truncated", "", "",
+        ["is_truncated", "isTruncated", "isTruncated"]),
     row("event.outcome", "", "event.outcome", "", ["outcome", "outcome", "outcome"]),
     row("authz.server_outcome", "", "", "", ["server_outcome", "act", "action"]),
     row("identity.subject", "actor.user.uid", "user.id", "user.id", ["sub", "suid", "usrName"]),

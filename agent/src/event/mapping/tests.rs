@@ -10,7 +10,7 @@ use super::{Format, pairs::MAX_LINE, table::ROWS};
 use crate::integrity::verify::Verifier;
 
 /// An event as the spool has it.
-fn event() -> Value {
+pub fn event() -> Value {
     json!({
         "event": {"uid": "01KAXQ0000000000000000000A", "type": "access", "schema": "1",
             "time": "2026-11-22T10:04:31.118204Z", "observed_time": "2026-11-22T10:04:31.121204Z",
@@ -121,7 +121,7 @@ fn read_structured(line: &str) -> Vec<(String, String)> {
 }
 
 /// The values of a CEF extension: ` key=` begins the next one.
-fn read_cef(line: &str) -> Vec<(String, String)> {
+pub fn read_cef(line: &str) -> Vec<(String, String)> {
     let chars: Vec<char> = line.chars().collect();
     let (mut at, mut bars) = (0, 0);
     while bars < 7 {
