@@ -184,6 +184,19 @@ impl Export {
         if !due(self.report.said, SAY_EVERY) {
             return;
         }
+        self.show();
+        self.report.said = Some(now);
+        let start = self.report.board.started();
+        if self.report.every.is_some_and(|every| due(self.report.told.or(Some(start)), every)) {
+            self.report.told = Some(now);
+            let health = Box::new(telemetry::health(&self.report.board));
+            self.say(&Happened::Health { health });
+            self.writer.commit(now);
+        }
+    }
+
+    /// Puts a snapshot on the board.
+    fn show(&self) {
         let export = board::Export {
             chain: self.chain.name().to_owned(),
             events: self.chain.tree().size(),
@@ -193,14 +206,6 @@ impl Export {
             sinks: self.sinks(),
         };
         self.report.board.say(|parts, now| parts.export = Some(Said::at(export, now)));
-        self.report.said = Some(now);
-        let start = self.report.board.started();
-        if self.report.every.is_some_and(|every| due(self.report.told.or(Some(start)), every)) {
-            self.report.told = Some(now);
-            let health = Box::new(telemetry::health(&self.report.board));
-            self.say(&Happened::Health { health });
-            self.writer.commit(now);
-        }
     }
 
     fn sinks(&self) -> Vec<board::Sink> {
@@ -333,6 +338,7 @@ impl Export {
         self.wait(DRAIN);
         self.stop.now();
         self.wait(FAREWELL);
+        self.show();
         let counts = self.spool.counts();
         for SinkCounts { name, delivered, dead, lost, pending } in &counts {
             tracing::info!(sink = name, delivered, dead, lost, pending, "stopped");
