@@ -323,6 +323,8 @@ impl Export {
         let gone: Vec<_> = gone.collect();
         let time = boot::now().to_rfc3339();
         let mut remarks = vec![("time", time.as_str())];
+        let clock = telemetry::clock::discipline().map(|clock| clock.to_string());
+        remarks.extend(clock.iter().map(|clock| ("clock", clock.as_str())));
         remarks.extend(gone.iter().map(|(reason, count)| (*reason, count.as_str())));
         let note = self.signer.sign(&self.chain, &remarks);
         self.say(&Happened::Checkpoint { checkpoint: Checkpoint { note } });
