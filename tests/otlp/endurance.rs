@@ -16,22 +16,32 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use scopewatch::{
     event::{
         json,
-        mapping::Format,
+        mapping::{
+            Format,
+            syslog::{Payload, Sender},
+        },
         model::{Event, Host},
     },
     integrity::{checkpoint::Signer, verify::Verifier},
+    outbound,
     sinks::{
         Sink,
         export::{Export, Named},
         file::{FileSink, Options as FileOptions},
-        otlp::{OtlpSink, Protocol},
+        otlp::{Options as OtlpOptions, OtlpSink, Protocol},
         output::Output,
+        syslog::{Address, Options as SyslogOptions, SyslogSink, Target},
     },
     spool::Options,
     telemetry::board::Board,
+};
+use scopewatch_harness::{
+    certs::Certificates,
+    receivers::{PACKAGES, Receiver},
 };
 
 use crate::{
@@ -45,6 +55,9 @@ const EVENT: &str = include_str!("../../agent/benches/event.json");
 /// Events a second: so many that some outages last for thousands of events.
 const RATE: f64 = 2500.0;
 
+/// Longest time in which nothing more arrives: back-off takes up to half a minute.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 #[test]
 fn everything_arrives_at_every_sink_whatever_receivers_do() {
     let count = env::var("SOAK_EVENTS").map_or(4000, |text| text.parse().expect("a number"));
@@ -53,7 +66,14 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
     let servers = [Protocol::HttpProtobuf, Protocol::Grpc]
         .map(|protocol| Arc::new(Mutex::new(Server::start(protocol, Vec::new()))));
     let port = |nth: usize| servers[nth].lock().unwrap().port;
-    let otlp = |protocol, nth| Box::new(OtlpSink::new(options(protocol, port(nth))));
+    let otlp = |protocol, nth| {
+        let options = options(protocol, port(nth));
+        Box::new(OtlpSink::new(OtlpOptions { max_batch_bytes: 1024 * 1024, ..options }))
+    };
+    let certs = Certificates::make(directory.path()).unwrap();
+    let rsyslog = Receiver::start(&PACKAGES[0], &certs, &at("rsyslog")).unwrap();
+    let syslog = Box::new(SyslogSink::new(over_tls(&rsyslog, &certs)));
+    let rsyslog = Arc::new(Mutex::new(rsyslog));
     let board = Board::default();
     let export = start(
         directory.path(),
@@ -61,10 +81,15 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
             named("file", file(&at("events.jsonl"))),
             named("http", otlp(Protocol::HttpProtobuf, 0)),
             named("grpc", otlp(Protocol::Grpc, 1)),
+            named("syslog", syslog),
         ],
     );
     let output = Output::sinks(export.reporting(board.clone(), Duration::from_secs(60)));
     let is_over = Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (rsyslog, is_over) = (Arc::clone(&rsyslog), Arc::clone(&is_over));
+        thread::spawn(move || kill(&rsyslog, &is_over))
+    };
     let trouble: Vec<_> = servers
         .iter()
         .enumerate()
@@ -103,16 +128,21 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
         }
     }
     is_over.store(true, Ordering::Relaxed);
-    let outages: u64 = trouble.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let outages: u64 =
+        trouble.into_iter().chain([killer]).map(|thread| thread.join().unwrap()).sum();
     // The receivers are well from here on; what is behind still comes.
-    let patience = Instant::now();
+    let mut last = (Instant::now(), 0);
     let copies = loop {
         let (is_all, copies) = look();
-        if is_all {
+        let logged = logged(&rsyslog.lock().unwrap());
+        if is_all && has_all(&logged, count) {
             break copies;
         }
-        assert!(patience.elapsed() < Duration::from_secs(300), "{copies} copies arrived");
-        thread::sleep(Duration::from_millis(200));
+        if copies + logged.len() > last.1 {
+            last = (Instant::now(), copies + logged.len());
+        }
+        assert!(last.0.elapsed() < PATIENCE, "{copies} copies, {} logged", logged.len());
+        thread::sleep(Duration::from_millis(500));
     };
     lines.flush();
     drop(lines);
@@ -129,6 +159,53 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
     let given = |it: &scopewatch::spool::SinkCounts| it.delivered + it.dead + it.lost + it.pending;
     assert!(accounts.iter().all(|sink| given(&sink.counts) == given(&accounts[0].counts)));
     check_file(&at("events.jsonl"), count);
+}
+
+fn over_tls(receiver: &Receiver, certs: &Certificates) -> SyslogOptions {
+    let address = Address { host: "127.0.0.1".to_owned(), port: receiver.ports.tls };
+    let tls = outbound::Options {
+        ca_file: Some(certs.authority.clone()),
+        identity: Some((certs.client.clone(), certs.client_key.clone())),
+        server_name: Some("localhost".to_owned()),
+    };
+    SyslogOptions {
+        target: Target::Tls(address, tls),
+        payload: Payload::Json,
+        sender: Sender::default(),
+        max_bytes: 8192,
+        // What a kernel has room for that nobody reads.
+        resend_bytes: 16 * 1024 * 1024,
+        connect_for: Duration::from_secs(5),
+        progress_within: Duration::from_secs(10),
+    }
+}
+
+/// Uids that the receiver has written down.
+fn logged(receiver: &Receiver) -> HashSet<String> {
+    let uid = |line: &String| {
+        let (_, behind) = line.split_once("\"uid\":\"")?;
+        Some(behind.split_once('"')?.0.to_owned())
+    };
+    receiver.lines("events.log").unwrap().iter().filter_map(uid).collect()
+}
+
+/// Kills a receiver and starts it again, until all `is_over`; how often.
+fn kill(receiver: &Mutex<Receiver>, is_over: &AtomicBool) -> u64 {
+    let mut kills = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(700 + kills % 5 * 600));
+        kills += 1;
+        let mut receiver = receiver.lock().unwrap();
+        if kills % 3 == 0 {
+            // It takes what its kernel has room for, and reads none of it.
+            receiver.signal(Signal::SIGSTOP).unwrap();
+            thread::sleep(Duration::from_millis(500));
+        }
+        receiver.kill();
+        thread::sleep(Duration::from_millis(200));
+        receiver.restart().unwrap();
+    }
+    kills
 }
 
 fn uid(nth: u64) -> String {

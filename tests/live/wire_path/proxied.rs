@@ -75,7 +75,7 @@ fn forwarded(trusted: &str) -> Result<[Option<String>; 2]> {
     call(&testbed, port, FIRST, "/first")?;
     call(&testbed, port, &second(), "/second")?;
     let ours = |events: &[Value]| -> Vec<Value> {
-        let access = events.iter().filter(|event| event["event"]["type"] == "access");
+        let access = events.iter().filter(|event| text(event, "/event/type") == Some("access"));
         access.filter(|event| is_on(event, port)).cloned().collect()
     };
     agent.log().wait_for("both calls", EVENTS_TIMEOUT, |events| ours(events).len() >= 2)?;
