@@ -2,6 +2,7 @@
 //! print, what they complain of, and how they end.
 
 mod audit_log;
+mod fetched;
 mod openapi;
 mod policy;
 mod schema;

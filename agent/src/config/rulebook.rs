@@ -161,7 +161,7 @@ fn issuers(path: &Path, policy: &Policy) -> Vec<Issuer> {
     let beside = path.parent().unwrap_or(Path::new(""));
     let mut issuers = policy.issuers.clone();
     for origin in issuers.iter_mut().flat_map(|issuer| &mut issuer.keys) {
-        if let KeyOrigin::File(file) = origin {
+        if let KeyOrigin::File(file) | KeyOrigin::Url { ca_file: Some(file), .. } = origin {
             *file = beside.join(&*file);
         }
     }

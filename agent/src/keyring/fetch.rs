@@ -4,7 +4,7 @@
 //! Bounds: [`TIMEOUT`] for all of it, [`MAX_SET`] bytes; redirects are not followed, since keys from
 //! elsewhere are not what the policy names.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header, uri::Scheme};
@@ -21,7 +21,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{outbound, token::keys::MAX_SET};
+use crate::{
+    outbound::{Options, TlsError},
+    token::keys::MAX_SET,
+};
 
 /// Longest that a fetch takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Fetches key sets.
 pub(super) struct Client {
     runtime: Runtime,
+    /// Trusts the authorities of this host.
     tls: TlsConnector,
 }
 
@@ -44,6 +48,8 @@ pub(super) struct Fetched {
 pub(super) enum FetchError {
     #[error("it is no https address, nor an http address on this host")]
     Address,
+    #[error("its `ca_file` cannot be used")]
+    Authorities(#[source] TlsError),
     #[error("its server cannot be reached")]
     Connect(#[source] io::Error),
     #[error("its server does not speak HTTP")]
@@ -59,45 +65,53 @@ pub(super) enum FetchError {
 }
 
 impl Client {
-    /// A client that trusts the certificate authorities of this host.
+    /// A client that trusts the certificate authorities of this host, where it is told no others.
     ///
     /// # Errors
     /// The runtime, or TLS, cannot be set up.
     pub fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let config = outbound::Options::default().client(&[])?;
+        let config = Options::default().client(&[])?;
         Ok(Self { runtime, tls: TlsConnector::from(config) })
     }
 
-    /// What is at `url` now.
+    /// What is at `url` now, whose server the authorities in `ca_file` vouch for; read anew each
+    /// time, so that a renewed file counts from the next fetch on.
     ///
     /// # Errors
     /// Nothing that can be used.
-    pub fn get(&self, url: &str) -> Result<Fetched, FetchError> {
+    pub fn get(&self, url: &str, ca_file: Option<&Path>) -> Result<Fetched, FetchError> {
         let uri: Uri = url.parse().map_err(|_| FetchError::Address)?;
+        let tls = match ca_file {
+            None => self.tls.clone(),
+            Some(file) => {
+                let own = Options { ca_file: Some(file.to_owned()), ..Options::default() };
+                TlsConnector::from(own.client(&[]).map_err(FetchError::Authorities)?)
+            }
+        };
         let fetch = async {
-            let answered = time::timeout(TIMEOUT, self.fetch(&uri)).await;
+            let answered = time::timeout(TIMEOUT, fetch(&tls, &uri)).await;
             answered.unwrap_or(Err(FetchError::Timeout))
         };
         self.runtime.block_on(fetch)
     }
+}
 
-    async fn fetch(&self, uri: &Uri) -> Result<Fetched, FetchError> {
-        let host = uri.host().ok_or(FetchError::Address)?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-        let is_here = bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        if !is_https && (uri.scheme() != Some(&Scheme::HTTP) || !is_here) {
-            return Err(FetchError::Address);
-        }
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let stream = TcpStream::connect((bare, port)).await.map_err(FetchError::Connect)?;
-        if !is_https {
-            return ask(stream, uri).await;
-        }
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| FetchError::Address)?;
-        ask(self.tls.connect(name, stream).await.map_err(FetchError::Connect)?, uri).await
+async fn fetch(tls: &TlsConnector, uri: &Uri) -> Result<Fetched, FetchError> {
+    let host = uri.host().ok_or(FetchError::Address)?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+    let is_here = bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if !is_https && (uri.scheme() != Some(&Scheme::HTTP) || !is_here) {
+        return Err(FetchError::Address);
     }
+    let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+    let stream = TcpStream::connect((bare, port)).await.map_err(FetchError::Connect)?;
+    if !is_https {
+        return ask(stream, uri).await;
+    }
+    let name = ServerName::try_from(bare.to_owned()).map_err(|_| FetchError::Address)?;
+    ask(tls.connect(name, stream).await.map_err(FetchError::Connect)?, uri).await
 }
 
 async fn ask<S>(stream: S, uri: &Uri) -> Result<Fetched, FetchError>
@@ -161,7 +175,7 @@ mod tests {
     }
 
     fn get(answer: &str) -> Result<Fetched, FetchError> {
-        Client::new().unwrap().get(&serve(answer.to_owned()))
+        Client::new().unwrap().get(&serve(answer.to_owned()), None)
     }
 
     #[test]
@@ -183,7 +197,7 @@ mod tests {
     fn what_is_not_as_the_policy_has_it_is_not_fetched() {
         let client = Client::new().unwrap();
         for address in ["http://sso.example/jwks", "ftp://localhost/", "/jwks", "", "https://"] {
-            assert!(matches!(client.get(address), Err(FetchError::Address)), "{address}");
+            assert!(matches!(client.get(address, None), Err(FetchError::Address)), "{address}");
         }
         let moved =
             "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\n\r\n";

@@ -146,7 +146,7 @@ impl Keyring {
     /// Has the keys of an issuer fetched, where the policy names an address for them.
     pub fn missing(&self, key: MissingKey) {
         let issuer = self.issuers.get(usize::from(key.issuer.0));
-        let is_url = |origin: &KeyOrigin| matches!(origin, KeyOrigin::Url(_));
+        let is_url = |origin: &KeyOrigin| matches!(origin, KeyOrigin::Url { .. });
         if issuer.is_some_and(|issuer| issuer.keys.iter().any(is_url)) {
             self.tell(News::Missing(key));
         }
@@ -178,7 +178,7 @@ pub fn standing(issuers: Vec<Issuer>) -> Result<Trust, KeyringError> {
 fn observed_from(issuer: &Issuer) -> impl Iterator<Item = &ObservedFrom> {
     issuer.keys.iter().filter_map(|origin| match origin {
         KeyOrigin::Observed(from) => Some(from),
-        KeyOrigin::File(_) | KeyOrigin::Inline(_) | KeyOrigin::Url(_) => None,
+        KeyOrigin::File(_) | KeyOrigin::Inline(_) | KeyOrigin::Url { .. } => None,
     })
 }
 
@@ -201,6 +201,7 @@ struct Shelf {
 /// Keys at an address.
 struct Remote {
     url: String,
+    ca_file: Option<PathBuf>,
     schedule: Schedule,
     held: Option<Held>,
 }
@@ -225,9 +226,10 @@ impl Shelf {
                     inline.push(Held::configured(KeySet::read(text).map_err(unusable)?));
                 }
                 KeyOrigin::File(path) => files.push(KeyFile::read(path, &issuer.id)?),
-                KeyOrigin::Url(url) => {
+                KeyOrigin::Url { url, ca_file } => {
+                    let (url, ca_file) = (url.clone(), ca_file.clone());
                     let schedule = Schedule::new(Instant::now());
-                    remote.push(Remote { url: url.clone(), schedule, held: None });
+                    remote.push(Remote { url, ca_file, schedule, held: None });
                 }
                 KeyOrigin::Observed(_) => {}
             }
@@ -266,7 +268,8 @@ impl Remote {
     fn fetch(&mut self, client: &Client, issuer: &str) -> bool {
         let at = u64::try_from(jiff::Timestamp::now().as_nanosecond()).map(Timestamp);
         let at = at.unwrap_or_default();
-        let fetched = client.get(&self.url).map_err(RemoteError::Fetch).and_then(|fetched| {
+        let fetched = client.get(&self.url, self.ca_file.as_deref());
+        let fetched = fetched.map_err(RemoteError::Fetch).and_then(|fetched| {
             let set = KeySet::read(&fetched.text).map_err(RemoteError::Keys)?;
             Ok((set, fetched.max_age))
         });

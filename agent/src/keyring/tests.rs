@@ -154,7 +154,8 @@ fn serve(mut answers: Vec<String>) -> String {
 #[test]
 fn keys_are_fetched_from_where_the_policy_says_and_carry_their_time() {
     let url = serve(vec![jwks("one"), jwks("two")]);
-    let keyring = Keyring::start(vec![issuer(vec![KeyOrigin::Url(url)])], 1).unwrap();
+    let keyring =
+        Keyring::start(vec![issuer(vec![KeyOrigin::Url { url, ca_file: None }])], 1).unwrap();
     wait_for(&keyring, &["one"]);
     let trust = keyring.trust();
     let (_, trusted) = trust.find("https://sso.example/realms/corp").unwrap();
@@ -171,7 +172,7 @@ fn keys_that_cannot_be_fetched_again_stay() {
     let client = Client::new().unwrap();
     let (url, schedule) =
         (serve(vec![jwks("one"), "<html>".into()]), Schedule::new(Instant::now()));
-    let mut remote = Remote { url, schedule, held: None };
+    let mut remote = Remote { url, ca_file: None, schedule, held: None };
     assert!(remote.fetch(&client, "corp"));
     assert!(!remote.fetch(&client, "corp"));
     assert!(remote.held.is_some_and(|held| held.set.names("one")));

@@ -184,6 +184,8 @@ pub struct Jwks {
     pub inline: Option<serde_json::Value>,
     /// Address of a JWK set to fetch: the agent makes no call that is not named here.
     pub url: Option<String>,
+    /// PEM file of the certificate authorities that `url` is trusted by, in place of the host's.
+    pub ca_file: Option<PathBuf>,
     /// Key sets that others fetch on this host.
     pub observe: Option<Observe>,
 }

@@ -115,7 +115,12 @@ pub enum KeyOrigin {
     /// A JWK set in the policy itself.
     Inline(String),
     /// A JWK set to fetch, only because the policy names it.
-    Url(String),
+    Url {
+        /// Its address.
+        url: String,
+        /// PEM file of certificate authorities to trust; none for those of the host.
+        ca_file: Option<PathBuf>,
+    },
     /// Key sets that processes on this host were answered.
     Observed(ObservedFrom),
 }

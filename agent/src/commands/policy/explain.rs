@@ -76,7 +76,7 @@ fn trust(file: &Path, policy: &Policy) -> Result<Trust, Failure> {
             let text = match origin {
                 KeyOrigin::File(path) => read(&file.parent().unwrap_or(Path::new("")).join(path))?,
                 KeyOrigin::Inline(text) => text.clone(),
-                KeyOrigin::Url(_) | KeyOrigin::Observed(_) => continue,
+                KeyOrigin::Url { .. } | KeyOrigin::Observed(_) => continue,
             };
             let set = KeySet::read(&text).map_err(|error| {
                 let text = format!("the keys of issuer {}: {}", issuer.id, chain(&error));

@@ -70,7 +70,7 @@ impl Compiler<'_> {
     }
 
     fn keys(&mut self, at: &At<raw::Jwks>) -> Vec<KeyOrigin> {
-        let raw::Jwks { file, inline, url, observe } = &at.value;
+        let raw::Jwks { file, inline, url, ca_file, observe } = &at.value;
         let mut keys = Vec::new();
         keys.extend(file.clone().map(KeyOrigin::File));
         keys.extend(inline.as_ref().map(|set| KeyOrigin::Inline(set.to_string())));
@@ -79,7 +79,10 @@ impl Compiler<'_> {
                 let what = "`url` must begin with https://";
                 self.refuse(at.place, Problem::Invalid(what));
             }
-            keys.push(KeyOrigin::Url(url.clone()));
+            keys.push(KeyOrigin::Url { url: url.clone(), ca_file: ca_file.clone() });
+        } else if ca_file.is_some() {
+            let what = "`ca_file` has no effect without `url`";
+            self.refuse(at.place, Problem::Invalid(what));
         }
         if let Some(raw::Observe { from }) = observe {
             let raw::From { exe, unit, cgroup, container } = from.clone();

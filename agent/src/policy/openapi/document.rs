@@ -1,6 +1,8 @@
 //! What is read of an OpenAPI document; the rest is passed over. In: YAML or JSON. Out:
 //! [`Document`], with the places of its operations.
 
+mod distinct;
+
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
@@ -8,6 +10,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
+use self::distinct::Distinct;
 use crate::policy::{
     error::{Located, Problem},
     place::{At, Place},
@@ -248,7 +251,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 }
 
 /// Reads a document: as YAML, of which JSON is a part, but for tabs between its values; else as
-/// JSON, some of whose characters YAML does not have, without places.
+/// JSON, some of whose characters YAML does not have, without places. Neither may say a thing twice:
+/// readers differ in which of the two counts.
 pub(super) fn parse(file: &str, text: &str) -> Result<Document, Located> {
     let error = match yaml(text) {
         Ok(document) => return Ok(document),
@@ -261,7 +265,8 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Document, Located> {
         {
             return Ok(document);
         }
-        return serde_json::from_str(text).map_err(|error| {
+        let once = serde_json::from_str::<Distinct>(text);
+        return once.and_then(|_| serde_json::from_str(text)).map_err(|error| {
             let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
             let at = Place { line: number(error.line()), column: number(error.column()) };
             let message = error.to_string();
@@ -288,6 +293,19 @@ fn yaml(text: &str) -> Result<Document, serde_saphyr::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_that_says_a_thing_twice_is_refused_where_it_does() {
+        let twice = "{\"openapi\": \"3.1.0\", \"paths\": {\n  \"/a\": {\"get\": \
+                     {\"security\": [{\"o\": []}]}},\n  \"/a\": {\"get\": {\"security\": []}}\n}}";
+        // Also where YAML cannot read it: DEL, and tabs between values.
+        let raw = twice.replacen("3.1.0\",", "3.1.0\", \"x-a\": \"\u{7f}\",", 1);
+        for text in [twice.to_owned(), raw, twice.replace("  ", "\t")] {
+            let error = parse("a.json", &text).unwrap_err();
+            assert!(error.to_string().contains("`/a` is there twice"), "{error}");
+            assert_eq!(error.at.line, 3, "{error}");
+        }
+    }
 
     /// DEL as it is, which strings may have in JSON (RFC 8259 §7), and not in YAML (§5.1).
     const RAW: &str = "{\"openapi\": \"3.1.0\", \"paths\": {\"/a\": {\"get\":
