@@ -10,6 +10,7 @@ mod go;
 mod grpc;
 mod handshakes;
 mod http2;
+mod joined;
 mod lab;
 mod lasting;
 mod lines;
