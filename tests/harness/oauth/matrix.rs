@@ -435,13 +435,7 @@ fn certificates() -> Vec<Call> {
             401,
             Deny(&["binding_mismatch"]),
         ),
-        row(
-            "no certificate",
-            "middleware",
-            with(json!(null)),
-            400,
-            Unknown(&["binding_unverifiable"]),
-        ),
+        row("no certificate", "middleware", with(json!(null)), 400, Deny(&["binding_missing"])),
     ]
 }
 

@@ -90,13 +90,7 @@ pub(super) fn gaps() -> Vec<Call> {
             &["binding_missing"],
         ),
         gap("does not know of DPoP", "unbound", token(dpop()), &["binding_missing"]),
-        row(
-            "does not know of certificates",
-            "unbound",
-            token(mtls()),
-            200,
-            Unknown(&["binding_unverifiable"]),
-        ),
+        gap("does not know of certificates", "unbound", token(mtls()), &["binding_missing"]),
         gap(
             "does not compare certificates",
             "unbound",
