@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Call,
-    Expected::{Allow, Deny, Unknown},
+    Expected::{Allow, Deny},
     dpop, forged, mtls, row, scoped, service,
 };
 
