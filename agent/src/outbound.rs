@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +14,19 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use thiserror::Error;
+
+/// A host as it stands in an address of the web, without the brackets around IPv6 (RFC 3986 §3.2.2).
+#[must_use]
+pub fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether such a host is this one: what is said to it leaves no machine.
+#[must_use]
+pub fn is_this_host(host: &str) -> bool {
+    let bare = bare(host);
+    bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
 
 /// Whom to trust, and what to show.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -76,8 +90,7 @@ impl Options {
     /// It is no such.
     pub fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.server_name.as_deref().unwrap_or(host);
-        let bare = name.trim_start_matches('[').trim_end_matches(']');
-        ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))
+        ServerName::try_from(bare(name).to_owned()).map_err(|_| TlsError::Name(name.to_owned()))
     }
 
     fn authorities(&self) -> Result<RootCertStore, TlsError> {
@@ -132,6 +145,16 @@ mod tests {
         assert!(why(&of(&empty)).ends_with("empty.pem cannot be used: no certificate is in it"));
         let missing = why(&of(&directory.path().join("none.pem")));
         assert!(missing.contains("none.pem cannot be used"), "{missing}");
+    }
+
+    #[test]
+    fn this_host_has_several_names_and_no_other() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
+            assert!(is_this_host(host), "{host}");
+        }
+        for host in ["", "localhost.example", "192.0.2.1", "0.0.0.0", "[::]", "127.1"] {
+            assert!(!is_this_host(host), "{host}");
+        }
     }
 
     #[test]

@@ -207,6 +207,18 @@ impl Receiver {
         Ok(whole.map(str::to_owned).collect())
     }
 
+    /// Uids in the lines of its `events.log`, which names each once, in JSON or structured data.
+    ///
+    /// # Errors
+    /// When the file has something else than text.
+    pub fn uids(&self) -> Result<Vec<String>> {
+        let uid = |line: &String| {
+            let named = line.split_once("\"uid\":\"").or_else(|| line.split_once(" uid=\""));
+            Some(named?.1.split_once('"')?.0.to_owned())
+        };
+        Ok(self.lines("events.log")?.iter().filter_map(uid).collect())
+    }
+
     /// What it said of itself.
     #[must_use]
     pub fn said(&self) -> String {

@@ -134,7 +134,7 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
     let mut last = (Instant::now(), 0);
     let copies = loop {
         let (is_all, copies) = look();
-        let logged = logged(&rsyslog.lock().unwrap());
+        let logged = HashSet::from_iter(rsyslog.lock().unwrap().uids().unwrap());
         if is_all && has_all(&logged, count) {
             break copies;
         }
@@ -178,15 +178,6 @@ fn over_tls(receiver: &Receiver, certs: &Certificates) -> SyslogOptions {
         connect_for: Duration::from_secs(5),
         progress_within: Duration::from_secs(10),
     }
-}
-
-/// Uids that the receiver has written down.
-fn logged(receiver: &Receiver) -> HashSet<String> {
-    let uid = |line: &String| {
-        let (_, behind) = line.split_once("\"uid\":\"")?;
-        Some(behind.split_once('"')?.0.to_owned())
-    };
-    receiver.lines("events.log").unwrap().iter().filter_map(uid).collect()
 }
 
 /// Kills a receiver and starts it again, until all `is_over`; how often.

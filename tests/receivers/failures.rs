@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use scopewatch::event::mapping::syslog::Payload;
 use scopewatch_harness::receivers::{PACKAGES, Package, Receiver};
 
-use crate::run::{Run, Way, chained, of_receiver, options, place, uids, until};
+use crate::run::{Run, Way, chained, of_receiver, options, place, until};
 
 const COUNT: usize = 16_000;
 
@@ -51,7 +51,7 @@ fn all_arrive_though_it_is_killed(package: &'static Package, way: Way) {
     assert_eq!(run.finish("siem"), (COUNT as u64, 0, 0));
     let mut came = Vec::new();
     until("every event to arrive", || {
-        came = uids(&receiver);
+        came = receiver.uids().unwrap();
         came.iter().collect::<BTreeSet<_>>().len() == COUNT
     });
     run.stop();
@@ -96,7 +96,7 @@ fn a_receiver_that_hangs_and_one_that_is_dead_delay_no_other() {
     assert_eq!(run.counts("dead"), (0, 0, COUNT as u64));
     let (_, _, pending) = run.counts("slow");
     assert!(pending > 0, "more than what the kernels hold was to be sent");
-    until("all to arrive at the good one", || uids(&good).len() == COUNT);
+    until("all to arrive at the good one", || good.uids().unwrap().len() == COUNT);
     // Neither has lost anything by it.
     slow.signal(Signal::SIGCONT).unwrap();
     dead.restart().unwrap();
@@ -105,7 +105,7 @@ fn a_receiver_that_hangs_and_one_that_is_dead_delay_no_other() {
     run.stop();
     for receiver in [&slow, &dead] {
         until("all to arrive in the end", || {
-            uids(receiver).iter().collect::<BTreeSet<_>>().len() == COUNT
+            receiver.uids().unwrap().iter().collect::<BTreeSet<_>>().len() == COUNT
         });
     }
 }

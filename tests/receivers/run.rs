@@ -92,16 +92,6 @@ pub fn chained(chain: &str, count: usize) -> Vec<String> {
     (0..count).map(line).collect()
 }
 
-/// Uids in the lines of a receiver's `events.log`, which names each once.
-pub fn uids(receiver: &Receiver) -> Vec<String> {
-    let lines = receiver.lines("events.log").unwrap();
-    let uid = |line: &String| {
-        let (_, behind) = line.split_once("\"uid\":\"").or_else(|| line.split_once(" uid=\""))?;
-        Some(behind.split_once('"')?.0.to_owned())
-    };
-    lines.iter().filter_map(uid).collect()
-}
-
 /// Waits until `is_so`, with a limit.
 #[track_caller]
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {

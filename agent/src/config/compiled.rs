@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     clock::NANOS_PER_SEC,
     config::{
-        error::ConfigError,
+        error::{self, ConfigError},
         export::{self, Export},
         raw,
         status::{self, Status},
@@ -119,6 +119,7 @@ fn plain_ports(ports: &[u64], path: raw::Path) -> Result<Vec<u16>, ConfigError> 
     ports.iter().map(port).collect()
 }
 
+/// The same of what fits into 32 bits.
 fn within(
     key: &'static str,
     value: u64,
@@ -126,10 +127,8 @@ fn within(
     max: u32,
     bounds: &'static str,
 ) -> Result<u32, ConfigError> {
-    u32::try_from(value)
-        .ok()
-        .filter(|value| (min..=max).contains(value))
-        .ok_or(ConfigError::OutOfBounds { key, value, bounds })
+    let value = error::within(key, value, (min.into(), max.into()), bounds)?;
+    u32::try_from(value).map_err(|_| ConfigError::OutOfBounds { key, value, bounds })
 }
 
 #[cfg(test)]

@@ -56,3 +56,20 @@ pub enum ConfigError {
         bounds: &'static str,
     },
 }
+
+/// `value`, if it is within its bounds; `bounds` tells people of them.
+///
+/// # Errors
+/// It is not.
+pub fn within(
+    key: &'static str,
+    value: u64,
+    (least, most): (u64, u64),
+    bounds: &'static str,
+) -> Result<u64, ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::OutOfBounds { key, value, bounds })
+    }
+}

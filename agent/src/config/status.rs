@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, telemetry::server::Listen};
+use crate::{
+    config::error::{ConfigError, within},
+    telemetry::server::Listen,
+};
 
 /// `status:`
 #[derive(Debug, Deserialize, Eq, JsonSchema, PartialEq)]
@@ -38,7 +41,7 @@ pub struct Status {
 /// # Errors
 /// One is out of its bounds, or others could ask.
 pub fn compile(raw: Raw) -> Result<Status, ConfigError> {
-    let Raw { listen, health_seconds: value } = raw;
+    let Raw { listen, health_seconds } = raw;
     let must = "a loopback address and port, such as 127.0.0.1:9469, or unix:/path";
     let wrong = || ConfigError::Text { key: "status.listen", must };
     let listen = match listen.as_deref().map(|text| (text, text.strip_prefix("unix:"))) {
@@ -52,11 +55,8 @@ pub fn compile(raw: Raw) -> Result<Status, ConfigError> {
             Some(Listen::Tcp(address))
         }
     };
-    if !(10..=86_400).contains(&value) {
-        let (key, bounds) = ("status.health_seconds", "10 to 86400");
-        return Err(ConfigError::OutOfBounds { key, value, bounds });
-    }
-    Ok(Status { listen, health_every: Duration::from_secs(value) })
+    let seconds = within("status.health_seconds", health_seconds, (10, 86_400), "10 to 86400")?;
+    Ok(Status { listen, health_every: Duration::from_secs(seconds) })
 }
 
 #[cfg(test)]

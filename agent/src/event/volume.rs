@@ -24,6 +24,7 @@ const MAX_OPEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 group! {
     /// What else an event stands for, where the policy's `volume` asks for fewer events.
+    #[derive(Default)]
     pub struct Told {
         required {}
         optional {
@@ -92,7 +93,7 @@ impl Gate {
     fn sample(&mut self, mut event: Event, rate: u32, out: &mut impl FnMut(Event)) {
         // By name, so that a replay picks the same ones; names are digests, so none is favoured.
         if crc32fast::hash(event.event.uid.as_bytes()).is_multiple_of(rate.max(1)) {
-            event.volume = Some(Told { sampled: Some(rate.into()), ..Told::nothing() });
+            event.volume = Some(Told { sampled: Some(rate.into()), ..Told::default() });
             out(event);
         } else {
             self.left_out += 1;
@@ -176,16 +177,10 @@ impl Aggregate {
                 last: Some(last),
                 req_bytes: Some(req_bytes),
                 resp_bytes: Some(resp_bytes),
-                ..Told::nothing()
+                ..Told::default()
             });
         }
         first
-    }
-}
-
-impl Told {
-    const fn nothing() -> Self {
-        Self { sampled: None, count: None, last: None, req_bytes: None, resp_bytes: None }
     }
 }
 

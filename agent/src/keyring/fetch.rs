@@ -4,14 +4,13 @@
 //! Bounds: [`TIMEOUT`] for all of it, [`MAX_SET`] bytes; redirects are not followed, since keys from
 //! elsewhere are not what the policy names.
 
-use std::{io, net::IpAddr, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,7 +21,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    outbound::{Options, TlsError},
+    outbound::{self, Options, TlsError},
     token::keys::MAX_SET,
 };
 
@@ -99,18 +98,17 @@ impl Client {
 
 async fn fetch(tls: &TlsConnector, uri: &Uri) -> Result<Fetched, FetchError> {
     let host = uri.host().ok_or(FetchError::Address)?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
     let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-    let is_here = bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if !is_https && (uri.scheme() != Some(&Scheme::HTTP) || !is_here) {
+    if !is_https && (uri.scheme() != Some(&Scheme::HTTP) || !outbound::is_this_host(host)) {
         return Err(FetchError::Address);
     }
     let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-    let stream = TcpStream::connect((bare, port)).await.map_err(FetchError::Connect)?;
+    let stream =
+        TcpStream::connect((outbound::bare(host), port)).await.map_err(FetchError::Connect)?;
     if !is_https {
         return ask(stream, uri).await;
     }
-    let name = ServerName::try_from(bare.to_owned()).map_err(|_| FetchError::Address)?;
+    let name = Options::default().name(host).map_err(|_| FetchError::Address)?;
     ask(tls.connect(name, stream).await.map_err(FetchError::Connect)?, uri).await
 }
 

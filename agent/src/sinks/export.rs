@@ -87,7 +87,7 @@ pub struct Export {
     agent: Agent,
     threads: Vec<JoinHandle<()>>,
     stop: Stop,
-    /// How each sink's delivery goes, in the order of the spool's.
+    /// How each sink's delivery goes.
     progress: Vec<(String, Arc<Mutex<Progress>>)>,
     report: Report,
     since_checkpoint: u64,

@@ -33,6 +33,7 @@ use super::{
     metrics::{self, Scrape},
     status::status,
 };
+use crate::outbound;
 
 /// Connections at once.
 const CONNECTIONS: usize = 32;
@@ -132,17 +133,13 @@ async fn accept(listener: Listener, board: &Board) {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let board = board.clone();
         let accepted = match &listener {
-            Listener::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| Peer::from(stream))
-            }
-            Listener::Unix(listener) => {
-                listener.accept().await.map(|(stream, _)| Peer::from(stream))
-            }
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| boxed(stream)),
+            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| boxed(stream)),
         };
         match accepted {
-            Ok(peer) => {
+            Ok(stream) => {
                 tokio::spawn(async move {
-                    let _ = time::timeout(TIMEOUT, serve(peer.0, board)).await;
+                    let _ = time::timeout(TIMEOUT, serve(stream, board)).await;
                     drop(permit);
                 });
             }
@@ -156,15 +153,11 @@ async fn accept(listener: Listener, board: &Board) {
 }
 
 /// Whoever asks.
-struct Peer(Box<dyn Stream>);
-
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-impl<T: Stream + 'static> From<T> for Peer {
-    fn from(stream: T) -> Self {
-        Self(Box::new(stream))
-    }
+fn boxed(stream: impl Stream + 'static) -> Box<dyn Stream> {
+    Box::new(stream)
 }
 
 async fn serve(stream: Box<dyn Stream>, board: Board) {
@@ -215,9 +208,7 @@ fn is_local(request: &Request<Incoming>) -> bool {
         Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
         _ => host,
     };
-    let bare = bare.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
-    bare.is_empty() || bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(is_loopback)
+    bare.is_empty() || outbound::is_this_host(&bare.to_ascii_lowercase())
 }
 
 fn healthz(board: &Board) -> Response<String> {

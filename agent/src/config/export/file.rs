@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     config::{
-        error::ConfigError,
-        export::{MAX_BYTES, MAX_SECONDS, within},
+        error::{ConfigError, within},
+        export::{MAX_BYTES, MAX_SECONDS},
     },
     event::mapping::Format,
     sinks::file::Options,

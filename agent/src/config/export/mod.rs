@@ -13,7 +13,7 @@ use serde::Deserialize;
 pub use self::{file::File, otlp::Otlp, syslog::Syslog};
 
 use crate::{
-    config::error::ConfigError,
+    config::error::{ConfigError, within},
     event::mapping::Format,
     sinks,
     spool::{MAX_SINK_NAME, MAX_SINKS, MIN_BYTES, Options, SyncPolicy},
@@ -174,19 +174,6 @@ fn sink(Sink { name, file, otlp, stdout, syslog }: Sink) -> Result<(String, Kind
             let must = "one of file, otlp, stdout, syslog";
             Err(ConfigError::Text { key: "export.sinks[]", must })
         }
-    }
-}
-
-fn within(
-    key: &'static str,
-    value: u64,
-    (least, most): (u64, u64),
-    bounds: &'static str,
-) -> Result<u64, ConfigError> {
-    if (least..=most).contains(&value) {
-        Ok(value)
-    } else {
-        Err(ConfigError::OutOfBounds { key, value, bounds })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `otlp:` of a sink, as it is written and as the sink has it.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use http::{Uri, uri::Scheme};
 use schemars::JsonSchema;
@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use crate::{
     config::{
-        error::ConfigError,
-        export::{tls::Tls, within},
+        error::{ConfigError, within},
+        export::tls::Tls,
     },
-    sinks::otlp::{self, Endpoint, Options},
+    outbound,
+    sinks::otlp::{Endpoint, Options, Protocol},
 };
 
 /// Path of requests over gRPC.
@@ -55,21 +56,6 @@ pub struct Otlp {
     pub resource: BTreeMap<String, String>,
 }
 
-/// `otlp.protocol`
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
-pub enum Protocol {
-    /// gRPC.
-    #[serde(rename = "grpc")]
-    Grpc,
-    /// Protobuf over HTTP, what OpenTelemetry's own exporters have.
-    #[default]
-    #[serde(rename = "http/protobuf")]
-    HttpProtobuf,
-    /// JSON over HTTP.
-    #[serde(rename = "http/json")]
-    HttpJson,
-}
-
 /// `otlp.compression`
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -95,12 +81,7 @@ impl Otlp {
     /// # Errors
     /// One is out of its bounds, or the endpoint cannot be spoken to like this.
     pub fn compile(self) -> Result<Options, ConfigError> {
-        let protocol = match self.protocol {
-            Protocol::Grpc => otlp::Protocol::Grpc,
-            Protocol::HttpProtobuf => otlp::Protocol::HttpProtobuf,
-            Protocol::HttpJson => otlp::Protocol::HttpJson,
-        };
-        let endpoint = endpoint(&self.endpoint, protocol, self.insecure)?;
+        let endpoint = endpoint(&self.endpoint, self.protocol, self.insecure)?;
         let key = "export.sinks[].otlp.timeout_seconds";
         let timeout = within(key, self.timeout_seconds, (1, 300), "1 to 300")?;
         let key = "export.sinks[].otlp.max_batch_bytes";
@@ -114,7 +95,7 @@ impl Otlp {
         }
         Ok(Options {
             endpoint,
-            protocol,
+            protocol: self.protocol,
             gzip: self.compression == Compression::Gzip,
             headers_file: self.headers_file,
             tls: self.tls.compile()?,
@@ -125,7 +106,7 @@ impl Otlp {
     }
 }
 
-fn endpoint(text: &str, protocol: otlp::Protocol, insecure: bool) -> Result<Endpoint, ConfigError> {
+fn endpoint(text: &str, protocol: Protocol, insecure: bool) -> Result<Endpoint, ConfigError> {
     let wrong = |must| ConfigError::Text { key: "export.sinks[].otlp.endpoint", must };
     let no_address = || wrong("an address, https://HOST[:PORT][/PATH]");
     let uri: Uri = text.parse().map_err(|_| no_address())?;
@@ -139,14 +120,12 @@ fn endpoint(text: &str, protocol: otlp::Protocol, insecure: bool) -> Result<Endp
         return Err(wrong("without a user: credentials stand in headers_file"));
     }
     let host = authority.host().to_owned();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if !is_tls && !is_here && !insecure {
+    if !is_tls && !outbound::is_this_host(&host) && !insecure {
         return Err(wrong("https unless it is on this host, or insecure is true"));
     }
     let path = match (protocol, uri.path_and_query().map_or("/", |path| path.as_str())) {
-        (otlp::Protocol::Grpc, "/") => GRPC_PATH,
-        (otlp::Protocol::Grpc, _) => return Err(wrong("without a path for grpc")),
+        (Protocol::Grpc, "/") => GRPC_PATH,
+        (Protocol::Grpc, _) => return Err(wrong("without a path for grpc")),
         (_, "/") => HTTP_PATH,
         (_, path) => path,
     };
@@ -177,7 +156,7 @@ mod tests {
         let options = compiled("endpoint: 'https://siem.example'").unwrap();
         assert_eq!(options.endpoint.path, "/v1/logs");
         assert_eq!((options.endpoint.port, options.endpoint.is_tls), (443, true));
-        assert_eq!((options.protocol, options.gzip), (otlp::Protocol::HttpProtobuf, true));
+        assert_eq!((options.protocol, options.gzip), (Protocol::HttpProtobuf, true));
         let options = compiled("endpoint: 'http://[::1]:4318/in/logs?a=b', protocol: http/json");
         let Endpoint { host, port, path, .. } = options.unwrap().endpoint;
         assert_eq!((host.as_str(), port, path.as_str()), ("[::1]", 4318, "/in/logs?a=b"));

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     config::{
-        error::ConfigError,
-        export::{tls::Tls, within},
+        error::{ConfigError, within},
+        export::tls::Tls,
     },
     event::mapping::syslog::{APPLICATION, DOCUMENTATION, Payload, Sender},
     sinks::syslog::{Address, Framing, LEAST_BYTES, Options, Target},

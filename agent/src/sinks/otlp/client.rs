@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    outbound::TlsError,
+    outbound::{self, TlsError},
     sinks::{
         delivery::Stop,
         otlp::{
@@ -189,8 +189,7 @@ async fn connect(options: &Options) -> Result<Connection, NoAnswer> {
     };
     let target = &options.endpoint;
     let at = format!("{}:{}", target.host, target.port);
-    let bare = target.host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((bare, target.port)).await;
+    let stream = TcpStream::connect((outbound::bare(&target.host), target.port)).await;
     let stream = stream.map_err(|error| NoAnswer::Connect(at.clone(), error))?;
     // A request is written at once, and then waited for.
     let _ = stream.set_nodelay(true);

@@ -10,12 +10,10 @@ mod client;
 mod headers;
 mod request;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use self::{
     answer::{Complaint, Outcome},
@@ -23,8 +21,8 @@ use self::{
     request::{Encoder, Sending},
 };
 use crate::{
-    clock::Timestamp,
     failure::chain,
+    identity::boot,
     outbound,
     sinks::{Delivery, Refusal, Sink, delivery::Stop},
 };
@@ -34,13 +32,17 @@ use crate::{
 const GROWTH: (usize, usize) = (8, 64);
 
 /// How the receiver is spoken to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 pub enum Protocol {
     /// gRPC: protobuf over HTTP/2.
+    #[serde(rename = "grpc")]
     Grpc,
-    /// Protobuf over HTTP/1.1.
+    /// Protobuf over HTTP/1.1, what OpenTelemetry's own exporters have.
+    #[default]
+    #[serde(rename = "http/protobuf")]
     HttpProtobuf,
     /// JSON over HTTP/1.1.
+    #[serde(rename = "http/json")]
     HttpJson,
 }
 
@@ -188,9 +190,9 @@ impl OtlpSink {
         let answer = self.client.ask(&self.options, &body, &self.stop);
         let answer = answer.map_err(|error| later(&error))?;
         let outcome = match self.options.protocol {
-            Protocol::Grpc => answer::over_grpc(&answer, wall_clock()),
-            Protocol::HttpProtobuf => answer::over_http(&answer, false, wall_clock()),
-            Protocol::HttpJson => answer::over_http(&answer, true, wall_clock()),
+            Protocol::Grpc => answer::over_grpc(&answer, boot::now()),
+            Protocol::HttpProtobuf => answer::over_http(&answer, false, boot::now()),
+            Protocol::HttpJson => answer::over_http(&answer, true, boot::now()),
         };
         if matches!(outcome, Outcome::Taken | Outcome::Partly(_)) {
             self.said = None;
@@ -246,9 +248,4 @@ impl Sink for OtlpSink {
     fn heed(&mut self, stop: &Stop) {
         self.stop = stop.clone();
     }
-}
-
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
