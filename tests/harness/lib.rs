@@ -14,6 +14,7 @@ pub mod nginx;
 pub mod clients;
 pub mod oauth;
 pub mod openssl;
+pub mod receivers;
 
 pub mod agent;
 pub mod events;

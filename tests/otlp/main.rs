@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says where"
 )]
 
+mod endurance;
 mod failures;
 mod refusals;
 mod rotel;

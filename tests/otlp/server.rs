@@ -125,6 +125,11 @@ impl Server {
         }
     }
 
+    /// Replaces what is to come.
+    pub fn script(&self, script: Vec<Act>) {
+        lock(&self.state).script = script.into();
+    }
+
     pub fn limit(&self, max_bytes: usize) {
         lock(&self.state).max_bytes = Some(max_bytes);
     }
@@ -144,6 +149,13 @@ impl Server {
             let taken = seen.iter().filter(|seen| seen.is_taken);
             taken.flat_map(|seen| seen.records.iter().map(uid)).collect()
         })
+    }
+
+    /// Uids of all records that were taken since this was asked last; the requests are forgotten.
+    pub fn drain(&self) -> Vec<String> {
+        let seen = std::mem::take(&mut lock(&self.state).seen);
+        let taken = seen.iter().filter(|seen| seen.is_taken);
+        taken.flat_map(|seen| seen.records.iter().map(uid)).collect()
     }
 
     /// Requests so far.

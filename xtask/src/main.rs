@@ -42,6 +42,11 @@ enum Task {
         /// `1.1.1`, `3.5` or `sid`
         release: String,
     },
+    /// Fetch a receiver of syslog for the tests; `setup` does it where one is missing
+    Receiver {
+        /// `rsyslog` or `syslog-ng`
+        name: String,
+    },
     /// Install packages that the tests' servers and clients are made of; `setup` does it where
     /// they are missing
     Peers {
@@ -147,6 +152,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::run(),
         Task::Openssl { release } => setup::openssl::run(&release).map(|()| ExitCode::SUCCESS),
+        Task::Receiver { name } => setup::receivers::run(&name).map(|()| ExitCode::SUCCESS),
         Task::Peers { language } => setup::peers::run(&language).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),

@@ -9,6 +9,7 @@ mod facts;
 pub mod openssl;
 pub mod peers;
 mod plan;
+pub mod receivers;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,12 @@ pub enum Soak {
         #[arg(long, default_value_t = 300)]
         count: u64,
     },
+    /// Events through sinks whose receivers come and go: each arrives everywhere, at least once
+    Export {
+        /// How many
+        #[arg(long, default_value_t = 500_000)]
+        events: u64,
+    },
     /// A ring that is too small under load: losses are counted, and nothing wrong is told
     Ring {
         /// For how long
@@ -53,8 +59,9 @@ pub fn run(soak: Soak) -> Result<ExitCode> {
         Soak::Handshakes { seconds } => {
             ("handshakes::every_new_connection_gets_its_secret", "SOAK_SECONDS", seconds)
         }
-        // This one needs no root.
+        // These need no root.
         Soak::Kills { count } => return kills(count),
+        Soak::Export { events } => return export(events),
         Soak::Ring { seconds } => (
             "small_ring::what_a_full_ring_loses_is_counted_and_what_is_told_is_true",
             "SOAK_SECONDS",
@@ -78,5 +85,14 @@ fn kills(count: u64) -> Result<ExitCode> {
     let arguments = ["test", "--quiet", "--package", "scopewatch", "--test", "kills", "--"];
     let mut command = process::command("cargo", &arguments);
     process::run(command.arg("--nocapture").env("SOAK_KILLS", count.to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export(events: u64) -> Result<ExitCode> {
+    let test = "endurance::everything_arrives_at_every_sink_whatever_receivers_do";
+    let arguments = ["test", "--quiet", "--package", "scopewatch-harness", "--test", "otlp", "--"];
+    let mut command = process::command("cargo", &arguments);
+    command.args(["--nocapture", "--exact", test]);
+    process::run(command.env("SOAK_EVENTS", events.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,8 @@
 //!
 //! A connection whose start was seen is HTTP/2 by its preface or its server's SETTINGS. One that
 //! was joined late, as a gap before its first bytes says, is HTTP/2 if those begin with a chain
-//! of frames. Everything else is HTTP/1.x, until that codec finds that it is not.
+//! of frames, or are whole frames when the other end answers. Everything else is HTTP/1.x, until
+//! that codec finds that it is not.
 
 use super::{body::Wanted, message::Exchange};
 use crate::{
@@ -269,8 +270,10 @@ impl Codec {
         for (direction, at, len) in opening.gaps {
             self.gap(direction, at, len, out);
         }
-        if let Some((direction, at)) = opening.first {
-            self.feed(direction, at, &opening.held, out);
+        let Some((direction, at)) = opening.first else { return };
+        self.feed(direction, at, &opening.held, out);
+        if let Protocol::Http2(connection) = &mut self.protocol {
+            connection.settle(direction, at, out);
         }
     }
 
@@ -341,7 +344,9 @@ enum Told {
 impl Opening {
     fn take(&mut self, direction: Direction, at: Timestamp, bytes: &[u8]) -> Told {
         if self.first.get_or_insert((direction, at)).0 != direction {
-            return Told::NotHttp2 { used: 0 };
+            // A request is often a single frame, and is answered before the next one.
+            let is_http2 = !self.gaps.is_empty() && http2::chain_to_end(&self.held);
+            return if is_http2 { Told::Http2 { used: 0 } } else { Told::NotHttp2 { used: 0 } };
         }
         if !self.gaps.is_empty() {
             self.held.extend_from_slice(bytes);

@@ -144,13 +144,18 @@ impl Connection {
         self.feed(direction, at, &[], out);
     }
 
-    /// Takes notice that one direction has ended.
-    pub fn end(&mut self, direction: Direction, at: Timestamp, out: &mut Vec<Exchange>) {
-        let half = self.half(direction);
-        half.has_ended = true;
-        if half.deframer.settle() {
+    /// Takes what is held of one direction for frames, however few: the other end has answered it,
+    /// or nothing will follow.
+    pub fn settle(&mut self, direction: Direction, at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.half(direction).deframer.settle() {
             self.feed(direction, at, &[], out);
         }
+    }
+
+    /// Takes notice that one direction has ended.
+    pub fn end(&mut self, direction: Direction, at: Timestamp, out: &mut Vec<Exchange>) {
+        self.half(direction).has_ended = true;
+        self.settle(direction, at, out);
         if self.inbound.has_ended && self.outbound.has_ended {
             self.finish(at, out);
         }
@@ -159,9 +164,7 @@ impl Connection {
     /// Gives up the connection: what is in flight is reported as it is.
     pub fn finish(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
         for direction in [Direction::Inbound, Direction::Outbound] {
-            if self.half(direction).deframer.settle() {
-                self.feed(direction, at, &[], out);
-            }
+            self.settle(direction, at, out);
         }
         if let Some((streams, mut outlet)) = self.streams(out) {
             streams.finish(&mut outlet);

@@ -31,5 +31,5 @@ mod streams;
 mod tests;
 
 pub use codec::{BLOCK_MAX, BUFFERED_MAX, Connection, Counters};
-pub use detect::{CHAIN_SPAN, PREFACE, Verdict, looks_like_http2};
+pub use detect::{CHAIN_SPAN, PREFACE, Verdict, chain_to_end, looks_like_http2};
 pub use streams::{LINGER_NANOS, STREAMS_MAX, STREAMS_SIZE_MAX};

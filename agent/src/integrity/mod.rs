@@ -8,6 +8,7 @@
 //! the agent or feed it: nothing here tells of that.
 
 pub mod canonical;
+mod carried;
 pub mod chain;
 pub mod checkpoint;
 pub mod merkle;

@@ -136,6 +136,40 @@ fn of_mapped_formats_the_linkage_is_checked() {
     }
 }
 
+#[test]
+fn what_a_caller_says_of_itself_is_not_taken_for_the_chain() {
+    let lines = run("h7", 12);
+    let evil = "x chain=evil seq=9 prev=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA \
+                hash=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE x";
+    let mapped = |line: &String| {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        let pair = |name: &str| {
+            let value = &json["integrity"][name];
+            (name.to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        let pairs = ["chain", "seq", "prev", "hash"].map(pair);
+        let quoted = pairs.clone().map(|(name, value)| format!(" {name}=\"{value}\"")).concat();
+        let joined =
+            |by: &str| pairs.clone().map(|(name, value)| format!("{by}{name}={value}")).concat();
+        let escaped = evil.replace('=', "\\=");
+        [
+            format!("<86>1 - h - - - [scopewatch@1 ua=\"{evil}\"{quoted}] {evil}"),
+            format!("CEF:0|a|b|1|c|GET {evil}|1|request={escaped}{}", joined(" ")),
+            format!("LEEF:2.0|a|b|1|c|x09|userAgent={evil}{}", joined("\t")),
+            // A receiver's line with the event as it is in it.
+            format!("<86>1 - h - - - [origin software=\"{evil}\"] {line}"),
+        ]
+    };
+    for format in 0..4 {
+        let report =
+            verify(&lines.iter().map(|line| mapped(line)[format].clone()).collect::<Vec<_>>());
+        assert!(report.is_intact() && report.foreign == 0, "{format}: {report}");
+        let chain = only(&report);
+        assert_eq!((chain.name.as_str(), chain.events), (name_of("h7", &[7; 16]).as_str(), 16));
+        assert_eq!(chain.mapped, if format == 3 { 0 } else { 16 });
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Attack {
     Remove(prop::sample::Index),

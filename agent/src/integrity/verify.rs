@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::integrity::{
     canonical,
+    carried::{self, Carried, Pairs},
     chain::{self, MEMBER, read_hash},
     checkpoint::{self, Checkpoint, Signature, VerifyingKey},
     merkle::{Hash, Tree},
@@ -148,9 +149,12 @@ impl Verifier {
     }
 
     fn read(&mut self, text: &str) -> Option<(String, Link)> {
-        let json: Value = match serde_json::from_str(text.trim()) {
-            Ok(json) => json,
-            Err(_) => return self.read_pairs(text),
+        let (text, json) = match serde_json::from_str::<Value>(text.trim()) {
+            Ok(json) => (text, json),
+            Err(_) => match carried::read(text)? {
+                Carried::Json(inner) => (inner, serde_json::from_str(inner).ok()?),
+                Carried::Pairs(pairs) => return self.read_pairs(&pairs),
+            },
         };
         let otlp = otlp_member(&json);
         let place = |place: &&str| json.pointer(place).filter(|it| it.is_object());
@@ -171,12 +175,12 @@ impl Verifier {
         Some((chain, Link { seq, line: self.lines, prev, hash, content, kind }))
     }
 
-    /// An event of a format of pairs: `chain="…"` or `chain=…`.
-    fn read_pairs(&self, text: &str) -> Option<(String, Link)> {
-        let (prev, hash) = (read_hash(pair(text, "prev")?)?, read_hash(pair(text, "hash")?)?);
-        let seq = pair(text, "seq")?.parse().ok()?;
+    /// An event of a format of pairs.
+    fn read_pairs(&self, pairs: &Pairs) -> Option<(String, Link)> {
+        let (prev, hash) = (read_hash(pairs.get("prev")?)?, read_hash(pairs.get("hash")?)?);
+        let seq = pairs.get("seq")?.parse().ok()?;
         let (line, content, kind) = (self.lines, Content::Mapped, Kind::Other);
-        Some((pair(text, "chain")?.to_owned(), Link { seq, line, prev, hash, content, kind }))
+        Some((pairs.get("chain")?.to_owned(), Link { seq, line, prev, hash, content, kind }))
     }
 
     fn kind(&mut self, json: &Value) -> Kind {
@@ -235,19 +239,6 @@ fn content(text: &str, prev: &Hash, hash: &Hash) -> Content {
     let whole = canonical::append(text.trim(), MEMBER, &mut canonical).is_ok()
         && chain::hash(prev, &canonical) == *hash;
     if whole { Content::Whole } else { Content::Changed }
-}
-
-/// The value behind `name=`, up to a quote or the next blank or separator.
-fn pair<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let named = |at: &usize| {
-        let before = text.get(..*at).and_then(|before| before.chars().next_back());
-        before.is_none_or(|c| matches!(c, ' ' | '\t' | '|' | '^' | '\u{1}'))
-    };
-    let key = format!("{name}=");
-    let at = text.match_indices(&key).map(|(at, _)| at).find(named)?;
-    let value = text.get(at.checked_add(key.len())?..)?;
-    let value = value.strip_prefix('"').unwrap_or(value);
-    value.split(['"', ' ', '\t', '^', '\u{1}', ']', '\n', '\r']).next()
 }
 
 fn examine(name: String, mut links: Vec<Link>, tombstones: &[Tombstone]) -> ChainReport {

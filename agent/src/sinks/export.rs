@@ -184,6 +184,19 @@ impl Export {
         if !due(self.report.said, SAY_EVERY) {
             return;
         }
+        self.show();
+        self.report.said = Some(now);
+        let start = self.report.board.started();
+        if self.report.every.is_some_and(|every| due(self.report.told.or(Some(start)), every)) {
+            self.report.told = Some(now);
+            let health = Box::new(telemetry::health(&self.report.board));
+            self.say(&Happened::Health { health });
+            self.writer.commit(now);
+        }
+    }
+
+    /// Puts a snapshot on the board.
+    fn show(&self) {
         let export = board::Export {
             chain: self.chain.name().to_owned(),
             events: self.chain.tree().size(),
@@ -193,14 +206,6 @@ impl Export {
             sinks: self.sinks(),
         };
         self.report.board.say(|parts, now| parts.export = Some(Said::at(export, now)));
-        self.report.said = Some(now);
-        let start = self.report.board.started();
-        if self.report.every.is_some_and(|every| due(self.report.told.or(Some(start)), every)) {
-            self.report.told = Some(now);
-            let health = Box::new(telemetry::health(&self.report.board));
-            self.say(&Happened::Health { health });
-            self.writer.commit(now);
-        }
     }
 
     fn sinks(&self) -> Vec<board::Sink> {
@@ -318,6 +323,8 @@ impl Export {
         let gone: Vec<_> = gone.collect();
         let time = boot::now().to_rfc3339();
         let mut remarks = vec![("time", time.as_str())];
+        let clock = telemetry::clock::discipline().map(|clock| clock.to_string());
+        remarks.extend(clock.iter().map(|clock| ("clock", clock.as_str())));
         remarks.extend(gone.iter().map(|(reason, count)| (*reason, count.as_str())));
         let note = self.signer.sign(&self.chain, &remarks);
         self.say(&Happened::Checkpoint { checkpoint: Checkpoint { note } });
@@ -333,6 +340,7 @@ impl Export {
         self.wait(DRAIN);
         self.stop.now();
         self.wait(FAREWELL);
+        self.show();
         let counts = self.spool.counts();
         for SinkCounts { name, delivered, dead, lost, pending } in &counts {
             tracing::info!(sink = name, delivered, dead, lost, pending, "stopped");

@@ -3,6 +3,8 @@
 
 #![expect(unsafe_code, reason = "adjtimex(2), which no library that is used wraps")]
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// The clock as the kernel sees it.
@@ -12,6 +14,14 @@ pub struct Discipline {
     pub synchronised: bool,
     /// By how many microseconds it may be wrong, as whoever keeps it right says.
     pub max_error_micros: u64,
+}
+
+impl fmt::Display for Discipline {
+    /// As checkpoints have it: `synchronised 900us`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.synchronised { "synchronised" } else { "unsynchronised" };
+        write!(f, "{state} {}us", self.max_error_micros)
+    }
 }
 
 /// Asks the kernel; `None` where it does not tell.

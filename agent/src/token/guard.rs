@@ -16,27 +16,41 @@ pub fn without_tokens(json: &str) -> Option<String> {
     replace(&mut value).then(|| value.to_string())
 }
 
+/// Shortest text that is looked at, in bytes: no token is shorter, and most words are.
+const SHORTEST: usize = 16;
+
 /// Whether a token begins at any place where one could.
 fn holds_token(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    let mut previous = b' ';
-    for (at, byte) in bytes.iter().copied().enumerate() {
-        let begins = is_word(byte) && !is_word(previous);
-        previous = byte;
-        if begins && text.get(at..).is_some_and(begins_token) {
+    let mut at = 0_usize;
+    // From behind: a byte that is in no token rules out all places up to it at once.
+    while let Some(window) = bytes.get(at..at.saturating_add(SHORTEST)) {
+        if let Some(last) = window.iter().rposition(|byte| !is_part(*byte)) {
+            at += last + 1;
+            continue;
+        }
+        let rest = bytes.get(at..).unwrap_or_default();
+        let length = rest.iter().position(|byte| !is_part(*byte)).unwrap_or(rest.len());
+        if text.get(at..at + length).is_some_and(run_holds_token) {
             return true;
         }
+        at += length;
     }
     false
 }
 
-/// Whether a text begins with a token: only its first word is looked at.
-fn begins_token(text: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let length = text.bytes().position(|byte| !is_part(char::from(byte))).unwrap_or(text.len());
-    // No token is shorter; most words are.
-    length >= 16 && text.get(..length).is_some_and(is_token)
+/// Whether a token begins at a word of a text that has nothing but what tokens have.
+fn run_holds_token(run: &str) -> bool {
+    let mut previous = b'.';
+    run.bytes().enumerate().any(|(at, byte)| {
+        let begins = byte != b'.' && previous == b'.';
+        previous = byte;
+        begins && run.get(at..).is_some_and(|rest| rest.len() >= SHORTEST && is_token(rest))
+    })
+}
+
+const fn is_part(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
 /// Replaces every text that holds a token; whether there was one.
@@ -59,7 +73,35 @@ fn replace(value: &mut Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::proptest;
+
     use super::*;
+
+    /// The same, without haste: every word is looked at by itself.
+    fn holds_token_plainly(text: &str) -> bool {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let begins = |at: usize| {
+            let before = text.get(..at).unwrap().chars().next_back();
+            !before.is_some_and(is_word)
+        };
+        text.char_indices().filter(|(at, c)| is_word(*c) && begins(*at)).any(|(at, _)| {
+            let rest = text.get(at..).unwrap();
+            let length = rest.bytes().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+            length >= SHORTEST && is_token(rest.get(..length).unwrap())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_place_is_passed_over(
+            before in "[a-zA-Z0-9_.é\"/-]{0,40}",
+            token in "(eyJ[a-z0-9]{0,14}|ghp_[a-z0-9]{0,14}|glpat-[a-z0-9]{0,14})",
+            after in "[a-zA-Z0-9_.é\"/-]{0,40}",
+        ) {
+            let text = format!("{before}{token}{after}");
+            assert_eq!(holds_token(&text), holds_token_plainly(&text), "{text}");
+        }
+    }
 
     #[test]
     fn tokens_are_replaced_wherever_they_stand() {

@@ -1,12 +1,9 @@
 //! HTTP without TLS, on ports that are listed: a service behind a proxy that ends TLS.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     process::{ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,11 +13,11 @@ use scopewatch_harness::{
     child::Reaped,
     clients::{Request, Target, curl},
     events::{number, text},
-    require_root, wait_until,
+    require_root,
 };
 use serde_json::{Value, json};
 
-use super::lab::is_on;
+use super::{front::Front, lab::is_on};
 use crate::{EVENTS_TIMEOUT, clean, sights::offered};
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -80,38 +77,10 @@ fn token(testbed: &Testbed) -> Result<String> {
 
 /// An nginx that ends TLS on a port of its own, before the service on `service`.
 fn proxy(dir: &Path, testbed: &Testbed, service: u16) -> Result<(Reaped, u16)> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let prefix = dir.display();
-    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {prefix}/{kind};"))
-        .join(" ");
-    let certificates = testbed.certificates();
-    let configuration = format!(
-        "daemon off; master_process off; pid {prefix}/proxy.pid; error_log {prefix}/proxy.log;\n\
-         events {{ worker_connections 64; }}\n\
-         http {{ access_log off; {temp}\n\
-         upstream service {{ server 127.0.0.1:{service}; keepalive 4; }}\n\
-         server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
-         location / {{ proxy_pass http://service; proxy_http_version 1.1;\n\
-         proxy_set_header Connection \"\"; }} }} }}\n",
-        certificates.server.display(),
-        certificates.server_key.display(),
-    );
-    let file = dir.join("proxy.conf");
-    fs::write(&file, configuration).context("write the proxy's configuration")?;
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.arg("-p").arg(dir).arg("-e").arg(dir.join("proxy.log")).arg("-c").arg(&file);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut process = Reaped::start(&mut command)?;
-    wait_until("the proxy to answer", Duration::from_secs(10), || {
-        ensure!(
-            process.ended()?.is_none(),
-            "the proxy ended: {:?}",
-            fs::read_to_string(dir.join("proxy.log"))
-        );
-        Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
-    })?;
-    Ok((process, port))
+    let http = format!("upstream service {{ server 127.0.0.1:{service}; keepalive 4; }}");
+    let location =
+        "proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection \"\";";
+    Front { listen: "ssl", http: &http, location }.start(dir, testbed)
 }
 
 fn listing(port: u16) -> String {

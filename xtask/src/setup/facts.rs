@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use scopewatch_harness::{is_root, oauth, openssl::RELEASES};
+use scopewatch_harness::{is_root, oauth, openssl::RELEASES, receivers::PACKAGES};
 
 use super::plan::{
     BPF_LINKER, DEBIAN_RUST, ELSEWHERE, Facts, LLVMS, PEERS, TOOLS, Tool, llvm_packages,
@@ -48,6 +48,11 @@ pub fn gather(lists_fresh: bool) -> Facts {
             .iter()
             .filter(|release| release.is_there())
             .map(|release| release.name.to_owned())
+            .collect(),
+        receivers: PACKAGES
+            .iter()
+            .filter(|package| package.is_there())
+            .map(|package| package.name.to_owned())
             .collect(),
         packages_of_peers: oauth::is_there(),
         fetched: succeeds("cargo", &["fetch", "--locked", "--offline"]),

@@ -1,4 +1,4 @@
-//! Installs the packages of the authorization server, of its APIs and of their client.
+//! Installs the packages of the authorization server, of its APIs and of their client, and gRPC.
 //!
 //! In: lock files of the test harness. Out: packages for Node and for Python below `target/peers`,
 //! in the versions that are locked. Nothing is installed elsewhere, and no package's script runs.

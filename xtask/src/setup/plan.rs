@@ -4,9 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use scopewatch_harness::openssl::{RELEASES, Release};
+use scopewatch_harness::{
+    openssl::{RELEASES, Release},
+    receivers::{PACKAGES, Package},
+};
 
-use super::{openssl, peers};
+use super::{openssl, peers, receivers};
 
 /// A program that cargo installs, pinned to the oldest version that is known to do.
 #[derive(Debug)]
@@ -104,6 +107,8 @@ pub struct Facts {
     pub tools: Vec<(&'static str, String)>,
     /// Releases of OpenSSL that tests can load.
     pub openssl: BTreeSet<String>,
+    /// Receivers of syslog that tests can start.
+    pub receivers: BTreeSet<String>,
     /// Packages for the peers' languages are there.
     pub packages_of_peers: [bool; 2],
     /// Every crate of `Cargo.lock` is on the disk.
@@ -138,7 +143,9 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
         packages.any(program, facts, names);
     }
     packages.often_from_elsewhere(facts);
-    let complete = packages.is_complete() && RELEASES.iter().all(|one| has_openssl(facts, one));
+    let complete = packages.is_complete()
+        && RELEASES.iter().all(|one| has_openssl(facts, one))
+        && PACKAGES.iter().all(|one| facts.receivers.contains(one.name));
     if facts.debian && facts.root && !facts.lists_fresh && !complete {
         return vec![doing("package lists", &["apt-get", "update"])];
     }
@@ -148,6 +155,7 @@ pub fn plan(facts: &Facts) -> Vec<Step> {
     steps.push(linker(facts, linker_there));
     steps.extend(TOOLS.iter().map(|tool| cargo_tool(facts, tool)));
     steps.extend(RELEASES.iter().filter(|one| one.suite.is_some()).map(|one| release(facts, one)));
+    steps.extend(PACKAGES.iter().map(|one| receiver(facts, one)));
     steps.extend(peers::LANGUAGES.into_iter().zip(facts.packages_of_peers).map(
         |(language, are_there)| {
             let name = format!("packages of peers: {language}");
@@ -263,6 +271,18 @@ fn release(facts: &Facts, release: &Release) -> Step {
         let packages = release.packages.join(", ");
         let advice = format!("unpack Debian's {packages} in {}", release.dir().display());
         missing(&name, &advice)
+    }
+}
+
+fn receiver(facts: &Facts, package: &Package) -> Step {
+    let name = format!("receiver for tests: {}", package.name);
+    if facts.receivers.contains(package.name) {
+        Step::Ok(name)
+    } else if facts.debian {
+        doing(&name, &receivers::command(package))
+    } else {
+        let packages = package.packages.join(", ");
+        missing(&name, &format!("unpack Debian's {packages} in {}", package.dir().display()))
     }
 }
 

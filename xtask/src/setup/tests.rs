@@ -32,6 +32,7 @@ fn complete() -> Facts {
             .map(|(name, version)| (name, version.to_owned()))
             .into(),
         openssl: set("1.1.1 system 3.5 sid"),
+        receivers: set("rsyslog syslog-ng"),
         packages_of_peers: [true; 2],
         fetched: true,
         ..Facts::default()
@@ -47,6 +48,7 @@ fn fresh() -> Facts {
         bpf_core: false,
         tools: Vec::new(),
         openssl: set("system"),
+        receivers: set(""),
         packages_of_peers: [false; 2],
         fetched: false,
         lists_fresh: true,
@@ -105,6 +107,8 @@ cargo install cargo-deny --version 0.20.2 --locked --debug
 cargo xtask openssl 1.1.1
 cargo xtask openssl 3.5
 cargo xtask openssl sid
+cargo xtask receiver rsyslog
+cargo xtask receiver syslog-ng
 cargo xtask peers node
 cargo xtask peers python
 cargo fetch --locked";
@@ -236,6 +240,12 @@ fn only_missing_releases_of_openssl_are_fetched() {
         said.contains("OpenSSL 3.5 for tests: unpack Debian's libssl3t64, libc6 in "),
         "{said}"
     );
+}
+
+#[test]
+fn only_missing_receivers_are_fetched() {
+    let facts = Facts { receivers: set("rsyslog"), lists_fresh: true, ..complete() };
+    assert_eq!(commands(&facts), "cargo xtask receiver syslog-ng");
 }
 
 #[test]

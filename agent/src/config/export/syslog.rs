@@ -132,7 +132,7 @@ impl Default for Syslog {
             enterprise_number: DOCUMENTATION,
             application: APPLICATION.to_owned(),
             max_bytes: None,
-            resend_bytes: 4 * 1024 * 1024,
+            resend_bytes: 8 * 1024 * 1024,
             connect_seconds: 10,
             timeout_seconds: 30,
             tls: None,
@@ -269,7 +269,7 @@ mod tests {
         let address = Address { host: "siem.example".to_owned(), port: 6514 };
         assert_eq!(options.target, Target::Tls(address, crate::outbound::Options::default()));
         assert_eq!((options.sender, options.max_bytes), (Sender::default(), 8192));
-        assert_eq!((options.payload, options.resend_bytes), (Payload::Sd, 4 * 1024 * 1024));
+        assert_eq!((options.payload, options.resend_bytes), (Payload::Sd, 8 * 1024 * 1024));
         let udp = compiled("address: '[::1]:514', transport: udp, facility: audit").unwrap();
         let address = Address { host: "::1".to_owned(), port: 514 };
         assert_eq!((udp.target, udp.max_bytes), (Target::Udp(address), 2048));

@@ -61,6 +61,41 @@ fn http2_joined_late_is_recognised_by_its_frames() {
 }
 
 #[test]
+fn http2_joined_late_is_recognised_by_one_request_that_is_answered() {
+    // The second one begins with a field that only those know who saw it inserted.
+    let indexed: &[u8] = b"\0\0\x04\x01\x05\0\0\0\x01\xbe\x82\x84\x87";
+    for request in [H2_GET, indexed] {
+        for at_most in [usize::MAX, 1] {
+            let mut codec = Codec::new();
+            let mut out = Vec::new();
+            for direction in [Inbound, Outbound] {
+                codec.gap(direction, Timestamp(1), 1, &mut out);
+            }
+            for (direction, bytes) in [(Inbound, request), (Outbound, H2_OK)] {
+                bytes
+                    .chunks(at_most)
+                    .for_each(|it| codec.feed(direction, Timestamp(2), it, &mut out));
+            }
+            codec.finish(Timestamp(3), &mut out);
+            let [exchange] = out.as_slice() else { panic!("{out:?}") };
+            assert_eq!(exchange.request.as_ref().map(|it| it.method.as_str()), Some("GET"));
+            assert_eq!(exchange.response.as_ref().map(|it| it.status), Some(204));
+        }
+    }
+}
+
+/// What follows may be anything.
+#[test]
+fn half_a_frame_before_an_answer_is_not_http2() {
+    let mut codec = Codec::new();
+    let mut out = Vec::new();
+    codec.gap(Outbound, Timestamp(1), 1, &mut out);
+    codec.feed(Outbound, Timestamp(1), &H2_GET[..11], &mut out);
+    codec.feed(Inbound, Timestamp(2), OK, &mut out);
+    assert!(!matches!(codec.protocol, Protocol::Http2(_)));
+}
+
+#[test]
 fn http2_goes_unrecognised_only_if_its_start_is_cut_off() {
     check(&[(Outbound, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r")], 0, None);
     check(&[(Outbound, b"\0\0\x12\x01")], 0, Some("not_http"));

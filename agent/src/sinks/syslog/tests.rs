@@ -58,12 +58,17 @@ fn lines_arrive_one_by_one() {
     let address = local(listener.local_addr().unwrap().port());
     let reading = thread::spawn(move || {
         let (peer, _) = listener.accept().unwrap();
-        BufReader::new(peer).lines().take(3).map(Result::unwrap).collect::<Vec<_>>()
+        // A receiver that closes at once has confirmed nothing: this one stays.
+        let mut reader = BufReader::new(peer);
+        let lines: Vec<_> = reader.by_ref().lines().take(3).map(Result::unwrap).collect();
+        (lines, reader)
     });
     let mut sink = sink(Target::Tcp(address, Framing::Lf));
     let records: Vec<_> = (0..3).map(record).collect();
     assert!(matches!(give(&mut sink, &records), Delivery::Delivered));
-    for (line, record) in reading.join().unwrap().iter().zip(&records) {
+    let (lines, _peer) = reading.join().unwrap();
+    assert_eq!(lines.len(), 3);
+    for (line, record) in lines.iter().zip(&records) {
         assert!(line.starts_with("<86>1 2026-11-22T10:04:31.118204Z - scopewatch "), "{line}");
         assert!(line.ends_with(record.as_str()), "{line}");
     }
