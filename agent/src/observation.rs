@@ -360,7 +360,7 @@ impl Observer {
         else {
             return Looked::default();
         };
-        let operations = operations.and_then(judged::named);
+        let operations = operations.and_then(Operations::named);
         let scene = Scene {
             exchange,
             request,

@@ -131,6 +131,126 @@ fn an_explanation_names_the_line_of_the_policy() -> Result<()> {
 }
 
 #[test]
+fn an_explanation_names_both_places_of_a_route_that_refines_a_document() -> Result<()> {
+    let desk = Desk::open()?;
+    let document = "openapi: 3.1.0\npaths:\n  /orders/{order}:\n    get:\n      \
+                    {x-scopewatch-sensitivity: internal, security: [{o: [\"orders:read\"]}]}\n\
+                    components: {securitySchemes: {o: {type: http, scheme: bearer}}}\n";
+    desk.file("api.yaml", document)?;
+    let text = fs::read_to_string(&desk.policy)?;
+    let text = text.replace("  routes:\n", "  openapi: {file: api.yaml}\n  routes:\n");
+    let own = "    require: {scopes: {any: [\"orders:read\"]}}\n";
+    let request = desk.file("call.http", "GET /orders/7 HTTP/1.1\nHost: api\n\n")?;
+    for (instead, line) in [
+        (
+            "    sensitivity: pii\n",
+            "policy.yaml:10 refines api.yaml:5; needs by api.yaml:5, class by policy.yaml:10",
+        ),
+        (own, "policy.yaml:10 refines api.yaml:5; needs by policy.yaml:10, class by api.yaml:5"),
+    ] {
+        fs::write(&desk.policy, text.replace(own, instead))?;
+        let arguments = ["policy", "explain", path(&desk.policy)?, "--request", path(&request)?];
+        let said = run(&arguments)?.well();
+        // Places are told with the path of the policy that was given.
+        let said = said.replace(&format!("{}/", desk.dir.path().display()), "");
+        assert!(said.contains(line) && said.contains("verdict    deny"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_explanation_reads_operations_and_tokens_in_the_body() -> Result<()> {
+    let desk = Desk::open()?;
+    let text = fs::read_to_string(&desk.policy)?.replace(
+        "  routes:\n",
+        r#"  credential_sources: [authorization, form]
+  routes:
+  - {id: drop, match: {path: /graph, operation: "mutation:drop*"}, protocol: graphql, require: {scopes: {all: [admin]}}}
+  - {id: graph, match: {path: /graph}, protocol: graphql, require: {credentials: []}}
+  - {id: tool, match: {path: /mcp, operation: "tools/call:delete_*"}, protocol: mcp, require: {scopes: {all: [admin]}}}
+  - {id: mcp, match: {path: /mcp}, protocol: mcp, require: {credentials: []}}
+"#,
+    );
+    fs::write(&desk.policy, text)?;
+    let json = "application/json";
+    let mcp = |tool: &str| {
+        let name = format!("{{\"name\":\"{tool}\"}}");
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{name}}}\n")
+    };
+    let token = desk.token("web", "refunds:write")?;
+    let form = format!("a=b&access_token={}\n", token.as_str());
+    for (target, media, body, lines) in [
+        (
+            "/graph",
+            json,
+            "{\"query\":\"{orders}\"}\n".to_owned(),
+            ["route      graph", "verdict    allow"],
+        ),
+        (
+            "/graph",
+            json,
+            "{\"query\":\"mutation {dropAll}\"}".to_owned(),
+            ["route      drop", "verdict    deny"],
+        ),
+        ("/mcp", json, mcp("list"), ["route      mcp", "verdict    allow"]),
+        ("/mcp", json, mcp("delete_all"), ["route      tool", "verdict    deny"]),
+        // What cannot be read may be any of them.
+        ("/mcp", json, "{".to_owned(), ["capture_incomplete", "verdict    indeterminate"]),
+        (
+            "/refunds",
+            "application/x-www-form-urlencoded",
+            form,
+            ["scopes     refunds:write", "verdict    allow"],
+        ),
+        (
+            "/refunds",
+            "application/x-www-form-urlencoded",
+            "a=b\n".to_owned(),
+            ["credential_missing", "verdict    deny"],
+        ),
+    ] {
+        let request = format!("POST {target} HTTP/1.1\nContent-Type: {media}\n\n{body}");
+        let request = desk.file("call.http", &request)?;
+        let said =
+            run(&["policy", "explain", path(&desk.policy)?, "--request", path(&request)?])?.well();
+        lines.iter().for_each(|line| assert!(said.contains(line), "{line:?} is not in: {said}"));
+        assert!(!said.contains(token.as_str()), "{target}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_explanation_says_which_keys_it_has_not_and_what_that_means() -> Result<()> {
+    let desk = Desk::open()?;
+    let text = fs::read_to_string(&desk.policy)?;
+    let token = desk.file("token", desk.token("web", "orders:read")?.as_str())?;
+    let request = desk.file("call.http", "GET /orders/7 HTTP/1.1\nHost: api\n\n")?;
+    let keys = format!("jwks: {{file: \"{}\"}}", path(&desk.dir.path().join("keys.pem"))?);
+    let open = "the signature is open, and the agent, which has them, denies the call if it is bad";
+    for (jwks, lines) in [
+        (
+            "jwks: {url: \"https://sso.invalid/jwks\"}",
+            vec!["keys       those at https://sso.invalid/jwks are not fetched here", open],
+        ),
+        (
+            "jwks: {observe: {from: {unit: a}}}",
+            vec![
+                "keys       those that this host's processes are answered are not seen here",
+                open,
+            ],
+        ),
+        (&keys, vec!["signature ok"]),
+    ] {
+        fs::write(&desk.policy, text.replace(&keys, jwks))?;
+        let arguments = ["policy", "explain", path(&desk.policy)?, "--request", path(&request)?];
+        let said = run(&[&arguments[..], &["--token", path(&token)?]].concat())?.well();
+        lines.iter().for_each(|line| assert!(said.contains(line), "{line:?} is not in: {said}"));
+        assert_eq!(said.contains(open), lines.len() > 1, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn cases_hold_or_are_named_with_their_line() -> Result<()> {
     let desk = Desk::open()?;
     let claims = format!(

@@ -15,7 +15,6 @@ use crate::{
     http::{
         body::{Content, coding},
         message::{Exchange, Note, Phase, Request, Response, Role},
-        operation::{Operation, Operations, Protocol},
     },
     policy::{
         call::{Call, Endpoint, Shown, Source},
@@ -231,27 +230,6 @@ pub(super) fn status(response: Option<&Response>) -> Option<u16> {
         PERMISSION_DENIED => Some(403),
         _ => Some(500),
     }
-}
-
-/// Operations as policies name them: of MCP the method and what it is for (`tools/call:search`), of
-/// GraphQL each field that is executed (`mutation:addUser`). `None` if there may be more.
-pub(super) fn named(operations: &Operations) -> Option<Vec<String>> {
-    let Operations { protocol, list, is_complete } = operations;
-    let name = |operation: &Operation| {
-        let Operation { method, name, fields } = operation;
-        let method = method.as_deref().unwrap_or_default();
-        match (protocol, name) {
-            (Protocol::Graphql, _) if fields.is_empty() => vec![method.to_owned()],
-            (Protocol::Graphql, _) => {
-                fields.iter().map(|field| format!("{method}:{field}")).collect()
-            }
-            (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, Some(name)) => {
-                vec![format!("{method}:{name}")]
-            }
-            (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, None) => vec![method.to_owned()],
-        }
-    };
-    is_complete.then(|| list.iter().flat_map(name).collect())
 }
 
 #[cfg(test)]

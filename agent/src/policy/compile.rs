@@ -4,6 +4,7 @@
 //! Reads no file itself.
 
 mod issuers;
+mod refine;
 mod routes;
 
 use std::{
@@ -128,10 +129,10 @@ impl<'r> Compiler<'r> {
             }
         }
         let accept = self.accept(&raw.accept);
-        let mut routes = self.routes(raw);
-        if let Some(openapi) = &raw.openapi {
-            routes.extend(self.import(raw, openapi));
-        }
+        let own = self.routes(raw);
+        let imported = raw.openapi.as_ref().map(|openapi| self.import(raw, openapi));
+        let classes = &self.raw.sensitivity;
+        let mut routes = refine::refine(own, imported.unwrap_or_default(), classes);
         self.at_most("routes", routes.len(), MAX_ROUTES);
         rank(&mut routes);
         Service {

@@ -167,6 +167,19 @@ pub struct Route {
     pub operation_id: Option<String>,
     /// What its word is worth.
     pub trust: Trust,
+    /// If it is a route of the policy over one of a document, where both are.
+    pub refined: Option<Refined>,
+}
+
+/// What a route was made of. What is needed stands at the route's own origin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refined {
+    /// The policy's own route.
+    pub own: Origin,
+    /// The document's.
+    pub document: Origin,
+    /// Whether the policy says what the data is.
+    pub class_is_own: bool,
 }
 
 impl Route {

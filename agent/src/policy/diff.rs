@@ -98,6 +98,7 @@ fn rule(route: &Route) -> String {
         volume,
         operation_id,
         trust,
+        refined: _,
     } = route;
     format!(
         "{methods:?} {template:?} {operation:?} {protocol:?} {alternatives:?} {sensitivity:?} \

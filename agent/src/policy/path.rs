@@ -56,46 +56,71 @@ pub fn read(path: &str) -> Readings<'_> {
         return Readings { paths: vec![plain(path)], is_odd: false };
     }
     let decoded = decode(path);
-    let normal = normalise(&decoded.text);
-    let mut readings = Readings { is_odd: decoded.is_odd || is_odd(path), paths: vec![normal] };
-    // Split before decoding, with dots and parameters as they are.
-    readings.add(literal(path));
-    // Decoded again, by a server behind one that decoded already; twice is what is in use.
-    let again = decode(&decoded.text);
-    if again.text != decoded.text {
-        readings.is_odd = true;
-        readings.add(normalise(&again.text));
+    let mut readings = Readings { is_odd: decoded.is_odd || is_odd(path), paths: Vec::new() };
+    match &decoded.text {
+        // Nothing was escaped: whatever is read of it stands in the path itself.
+        Cow::Borrowed(text) => readings.add_all(path, text, |found| found),
+        Cow::Owned(text) => readings.add_all(path, text, Path::into_owned),
     }
-    // Parameters kept, dots resolved, and the other way round.
-    readings.add(with_dots_resolved(&decoded.text));
-    readings.add(with_parameters_stripped(&decoded.text));
     readings
 }
 
-impl Readings<'_> {
-    fn add(&mut self, path: Path<'_>) {
+impl<'a> Readings<'a> {
+    /// `keep` makes of what was read of `decoded` what outlives it. Ways that cannot read it
+    /// otherwise than one before them are not gone.
+    fn add_all<'t>(
+        &mut self,
+        path: &'a str,
+        decoded: &'t str,
+        keep: impl Fn(Path<'t>) -> Path<'a>,
+    ) {
+        self.add(normalise(decoded), &keep);
+        // Split before decoding, with dots and parameters as they are.
+        self.add(literal(path), |found| found);
+        // Decoded again, by a server behind one that decoded already; twice is what is in use.
+        if decoded.contains('%') {
+            let again = decode(decoded);
+            if again.text != decoded {
+                self.is_odd = true;
+                self.add(normalise(&again.text), Path::into_owned);
+            }
+        }
+        // Parameters kept, dots resolved, and the other way round.
+        if decoded.contains([';', '\\', '?', '#', '\0']) {
+            self.add(with_dots_resolved(decoded), &keep);
+        }
+        if decoded.contains(';') || path.contains('%') {
+            self.add(with_parameters_stripped(decoded), &keep);
+        }
+    }
+
+    fn add<'t>(&mut self, path: Path<'t>, keep: impl Fn(Path<'t>) -> Path<'a>) {
         if self.paths.len() < MAX_READINGS && !self.paths.contains(&path) {
-            self.paths.push(path.into_owned());
+            self.paths.push(keep(path));
         }
     }
 }
 
-impl Path<'_> {
+impl<'a> Path<'a> {
+    fn new() -> Self {
+        Self { segments: Vec::with_capacity(8), trailing_slash: false }
+    }
+
     fn into_owned<'b>(self) -> Path<'b> {
         let segments = self.segments.into_iter().map(|it| Cow::Owned(it.into_owned())).collect();
         Path { segments, trailing_slash: self.trailing_slash }
     }
 
     /// Appends a segment. Those beyond the limit become part of the last one.
-    fn push(&mut self, segment: &str) {
+    fn push(&mut self, segment: Cow<'a, str>) {
         let is_full = self.segments.len() >= MAX_SEGMENTS;
         match self.segments.last_mut() {
             Some(last) if is_full => {
                 let last = last.to_mut();
                 last.push('/');
-                last.push_str(segment);
+                last.push_str(&segment);
             }
-            _ => self.segments.push(Cow::Owned(segment.to_owned())),
+            _ => self.segments.push(segment),
         }
     }
 }
@@ -133,14 +158,17 @@ fn is_odd(path: &str) -> bool {
         || path.bytes().filter(|b| *b == b'/').count() > MAX_SEGMENTS
 }
 
-struct Decoded {
-    text: String,
+struct Decoded<'a> {
+    text: Cow<'a, str>,
     is_odd: bool,
 }
 
 /// Undoes percent-encoding once. Odd is to encode what needs no encoding (RFC 3986 §2.3), what
 /// structures a path, and what is no text.
-fn decode(path: &str) -> Decoded {
+fn decode(path: &str) -> Decoded<'_> {
+    if !path.contains('%') {
+        return Decoded { text: Cow::Borrowed(path), is_odd: false };
+    }
     let mut bytes = Vec::with_capacity(path.len());
     let mut is_odd = false;
     let mut rest = path.as_bytes();
@@ -159,10 +187,10 @@ fn decode(path: &str) -> Decoded {
         rest = after;
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Decoded { text, is_odd },
+        Ok(text) => Decoded { text: Cow::Owned(text), is_odd },
         Err(error) => {
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            Decoded { text, is_odd: true }
+            Decoded { text: Cow::Owned(text), is_odd: true }
         }
     }
 }
@@ -175,33 +203,33 @@ fn escape(after: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// Parameters stripped, backslashes turned, empty segments and dots resolved.
-fn normalise(decoded: &str) -> Path<'static> {
-    let turned = decoded.replace('\\', "/");
-    let cut = turned.split(['?', '#', '\0']).next().unwrap_or_default();
-    resolve(cut, without_parameters)
+fn normalise(decoded: &str) -> Path<'_> {
+    let cut = decoded.split(['?', '#', '\0']).next().unwrap_or_default();
+    resolve(cut, &['/', '\\'], without_parameters)
 }
 
-fn with_dots_resolved(decoded: &str) -> Path<'static> {
-    resolve(decoded, |segment| segment)
+fn with_dots_resolved(decoded: &str) -> Path<'_> {
+    resolve(decoded, &['/'], |segment| segment)
 }
 
-fn with_parameters_stripped(decoded: &str) -> Path<'static> {
-    let mut path = Path::default();
+fn with_parameters_stripped(decoded: &str) -> Path<'_> {
+    let mut path = Path::new();
     let inner = decoded.strip_prefix('/').unwrap_or(decoded);
-    inner.split('/').map(without_parameters).for_each(|segment| path.push(segment));
+    let segments = inner.split('/').map(without_parameters);
+    segments.for_each(|segment| path.push(Cow::Borrowed(segment)));
     end(path)
 }
 
 /// Segments split before they are decoded, with everything else left as it was sent.
-fn literal(path: &str) -> Path<'static> {
-    let mut found = Path::default();
+fn literal(path: &str) -> Path<'_> {
+    let mut found = Path::new();
     let inner = path.strip_prefix('/').unwrap_or(path);
-    inner.split('/').for_each(|segment| found.push(&decode(segment).text));
+    inner.split('/').for_each(|segment| found.push(decode(segment).text));
     end(found)
 }
 
 /// An empty last segment is a trailing slash.
-fn end(mut path: Path<'static>) -> Path<'static> {
+fn end(mut path: Path<'_>) -> Path<'_> {
     if path.segments.last().is_some_and(|last| last.is_empty()) {
         path.segments.pop();
         path.trailing_slash = !path.segments.is_empty();
@@ -209,22 +237,22 @@ fn end(mut path: Path<'static>) -> Path<'static> {
     path
 }
 
-/// Removes empty segments and dot segments (RFC 3986 §5.2.4); `read` makes of each segment what is
-/// looked at.
-fn resolve(whole: &str, read: fn(&str) -> &str) -> Path<'static> {
-    let mut path = Path::default();
+/// Removes empty segments and dot segments (RFC 3986 §5.2.4); `read` makes of each segment, between
+/// `slashes`, what is looked at.
+fn resolve<'a>(whole: &'a str, slashes: &[char], read: fn(&str) -> &str) -> Path<'a> {
+    let mut path = Path::new();
     let mut last_is_dots = false;
-    for segment in whole.split('/').map(read) {
+    for segment in whole.split(slashes).map(read) {
         last_is_dots = matches!(segment, "." | "..");
         match segment {
             "" | "." => {}
             ".." => {
                 path.segments.pop();
             }
-            _ => path.push(segment),
+            _ => path.push(Cow::Borrowed(segment)),
         }
     }
-    path.trailing_slash = !path.segments.is_empty() && (whole.ends_with('/') || last_is_dots);
+    path.trailing_slash = !path.segments.is_empty() && (whole.ends_with(slashes) || last_is_dots);
     path
 }
 
@@ -234,7 +262,46 @@ fn without_parameters(segment: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Just, prop, prop_oneof, proptest};
+
     use super::*;
+
+    /// Every way gone to its end, with all copied.
+    fn all_ways(path: &str) -> Readings<'_> {
+        let decoded = decode(path);
+        let again = decode(&decoded.text);
+        let turned = |text: &str| normalise(&text.replace('\\', "/")).into_owned();
+        let second = again.text != decoded.text;
+        let ways = [
+            Some(turned(&decoded.text)),
+            Some(literal(path).into_owned()),
+            second.then(|| turned(&again.text)),
+            Some(with_dots_resolved(&decoded.text).into_owned()),
+            Some(with_parameters_stripped(&decoded.text).into_owned()),
+        ];
+        let is_odd = decoded.is_odd || is_odd(path) || second;
+        let mut all = Readings { paths: Vec::new(), is_odd };
+        ways.into_iter().flatten().for_each(|way| all.add(way, |found| found));
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn no_way_is_left_out_that_reads_a_path_otherwise(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just("/"), Just("a"), Just("B"), Just("."), Just(".."), Just("/../"), Just(";"),
+                    Just(";x"), Just("\\"), Just("%2f"), Just("%2e"), Just("%252e"), Just("%3b"),
+                    Just("%25"), Just("%"), Just("%00"), Just("%3f"), Just("%23"), Just("%5c"),
+                    Just("%41"), Just("%ff"), Just("é"), Just("#"), Just("//"),
+                ],
+                0..12,
+            ),
+        ) {
+            let path = format!("/{}", parts.concat());
+            assert_eq!(read(&path), all_ways(&path), "{path}");
+        }
+    }
 
     fn shown(path: &Path<'_>) -> String {
         let slash = if path.trailing_slash { "/" } else { "" };

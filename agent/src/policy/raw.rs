@@ -235,7 +235,7 @@ pub struct Service {
     /// An OpenAPI document that describes routes.
     #[serde(default)]
     pub openapi: Option<At<OpenApi>>,
-    /// Its routes; they override those of the document.
+    /// Its routes; what they give overrides what the document says of the same method and path.
     #[serde(default)]
     pub routes: Vec<At<Route>>,
     /// Scopes that include others.

@@ -68,7 +68,10 @@ impl Router {
         if !self.has_upper && !path.segments.iter().any(upper) {
             return None;
         }
-        let lower = |segment: &Cow<'_, str>| Cow::Owned(segment.to_ascii_lowercase());
+        let lower = |segment| match segment {
+            segment if upper(segment) => Cow::Owned(segment.to_ascii_lowercase()),
+            segment => Cow::Borrowed(segment.as_ref()),
+        };
         let segments: Vec<Cow<'_, str>> = path.segments.iter().map(lower).collect();
         Some(self.folded.find(&segments))
     }

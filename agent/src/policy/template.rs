@@ -87,6 +87,13 @@ impl Template {
         self.segments.last() == Some(&Segment::Rest)
     }
 
+    /// What it is but for the names of its parameters: templates that agree in it are like the same
+    /// paths.
+    #[must_use]
+    pub fn shape(&self) -> (Vec<Segment>, bool) {
+        (self.segments.iter().map(Segment::unnamed).collect(), self.trailing_slash)
+    }
+
     /// Names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().flat_map(Segment::names)
@@ -134,6 +141,18 @@ impl Template {
 }
 
 impl Segment {
+    fn unnamed(&self) -> Self {
+        let piece = |piece: &Piece| match piece {
+            Piece::Any(_) => Piece::Any(None),
+            Piece::Literal(_) => piece.clone(),
+        };
+        match self {
+            Self::One(_) => Self::One(None),
+            Self::Pieces(pieces) => Self::Pieces(pieces.iter().map(piece).collect()),
+            Self::Literal(_) | Self::Rest => self.clone(),
+        }
+    }
+
     /// Whether `text` is like it, which is never asked of [`Segment::Rest`].
     fn capture<'t>(&'t self, text: &str, found: &mut Vec<(&'t str, String)>) -> Option<()> {
         match self {

@@ -9,11 +9,18 @@ use crate::{
     clock::Timestamp,
     commands::print,
     failure::{ExitCode, Failure, chain},
-    policy::{compiled::Policy, evaluate::Engine, judgement::Judgement, raw::Amount},
+    http::body::Wanted,
+    policy::{
+        compiled::{Policy, Refined, Route},
+        evaluate::Engine,
+        judgement::Judgement,
+        raw::Amount,
+    },
+    rules::Rules,
     text::printable,
     token::{
         Credential,
-        examination::{Binding, Confirmation},
+        examination::{Binding, Confirmation, SignatureState},
         issuer::KeyOrigin,
         keys::{Held, KeySet, Trust, Trusted},
     },
@@ -24,24 +31,35 @@ pub(super) fn explain(asked: &cli::Explain) -> Result<(), Failure> {
     let policy = load(file)?.policy;
     let at = moment(at.as_deref())?;
     let wrong = || {
-        let text =
-            format!("{} is no request: METHOD TARGET, fields, an empty line", path.display());
+        let text = format!(
+            "{} is no request: METHOD TARGET, fields, an empty line, a body",
+            path.display()
+        );
         Failure::new(ExitCode::Data, text)
     };
-    let mut request = request::parse(&read(path)?, at).ok_or_else(wrong)?;
+    let trust = Arc::new(trust(file, &policy)?);
+    let rules = Rules::new(Arc::new(policy), Arc::clone(&trust), None);
+    let wanted = Wanted { routes: rules.marked_routes().into(), ..Wanted::default() };
+    let mut request = request::parse(&read(path)?, at, &wanted).ok_or_else(wrong)?;
     if let Some(token) = token {
         let value = format!("Bearer {}", read(token)?.trim());
         request.fields.push(b"authorization", value.as_bytes());
     }
-    let trust = trust(file, &policy)?;
-    let engine = Engine::new(Arc::new(policy));
+    let Some(engine) = rules.engine else { return Ok(()) };
     let credentials = request::credentials(&engine, &request, &trust)?;
     let credentials: Vec<Credential> = credentials.iter().map(|it| it.as_ref().clone()).collect();
     let bindings: Vec<Binding> = credentials.iter().map(assumed_binding).collect();
     let service = request::service(&engine, service.as_deref())?;
-    let sketch = request::Sketch { request, service, port: *port, operations: None };
+    let operations = request::operations(&request);
+    let sketch = request::Sketch { request, service, port: *port, operations };
     match request::judge(&engine, &sketch, &credentials, &bindings) {
-        Some(judgement) => print(&text(&engine, &judgement, &credentials)),
+        Some(judgement) => {
+            let mut out = text(&engine, &judgement, &credentials);
+            for absent in absent_keys(&engine, &judgement, &credentials) {
+                let _infallible = writeln!(out, "{:<11}{absent}", "keys");
+            }
+            print(&out)
+        }
         None => print(
             "the policy says nothing of this request: no service of it fits, or the \
                        service ignores what no route matches (--service names one)",
@@ -67,6 +85,31 @@ pub(super) fn moment(at: Option<&str>) -> Result<Timestamp, Failure> {
     })
 }
 
+/// What keys of the token's issuer the agent may have and this command has not, and what that means.
+fn absent_keys(engine: &Engine, judgement: &Judgement, credentials: &[Credential]) -> Vec<String> {
+    let shown = judgement.credential.and_then(|nth| credentials.get(nth));
+    let shown = shown.map(|credential| &credential.examination);
+    let open = [SignatureState::KeyUnknown, SignatureState::NotChecked];
+    let Some(shown) = shown.filter(|it| open.contains(&it.signature)) else { return Vec::new() };
+    let issuer = shown.issuer.and_then(|it| engine.policy().issuers.get(usize::from(it.0)));
+    let places = issuer.into_iter().flat_map(|issuer| &issuer.keys).filter_map(|origin| {
+        let place = match origin {
+            KeyOrigin::Url { url, .. } => {
+                format!("those at {} are not fetched here", printable(url))
+            }
+            KeyOrigin::Observed(_) => {
+                "those that this host's processes are answered are not seen here".into()
+            }
+            KeyOrigin::File(_) | KeyOrigin::Inline(_) => return None,
+        };
+        Some(format!(
+            "{place}: the signature is open, and the agent, which has them, denies the call \
+             if it is bad"
+        ))
+    });
+    places.collect()
+}
+
 /// Issuers with the keys that are in files and in the policy.
 fn trust(file: &Path, policy: &Policy) -> Result<Trust, Failure> {
     let mut all = Vec::new();
@@ -89,6 +132,18 @@ fn trust(file: &Path, policy: &Policy) -> Result<Trust, Failure> {
     Ok(Trust::new(all, 1))
 }
 
+/// What the route that decided was made of, if the policy refines one of a document.
+fn refined<'e>(engine: &'e Engine, judgement: &Judgement) -> Option<&'e Refined> {
+    let decided = judgement.route.as_ref()?;
+    let service = engine.policy().services.get(judgement.service.0)?;
+    let same = |route: &&Route| {
+        route.id == decided.id
+            && route.origin == judgement.rule
+            && route.operation_id == decided.operation_id
+    };
+    service.routes.iter().find(same)?.refined.as_ref()
+}
+
 /// One line for each thing that is known.
 pub(super) fn text(engine: &Engine, judgement: &Judgement, credentials: &[Credential]) -> String {
     let mut out = String::new();
@@ -102,6 +157,13 @@ pub(super) fn text(engine: &Engine, judgement: &Judgement, credentials: &[Creden
         Some(route) => {
             let class = route.sensitivity.map_or_else(String::new, |it| format!(", {it}"));
             line("route", &format!("{} ({}){class}", route.id, judgement.rule));
+            if let Some(refined) = refined(engine, judgement) {
+                let Refined { own, document, class_is_own } = refined;
+                let class = if *class_is_own { own } else { document };
+                let needs = &judgement.rule;
+                let text = format!("{own} refines {document}; needs by {needs}, class by {class}");
+                line("made of", &text);
+            }
         }
         None if judgement.preflight => line("route", "none: a CORS preflight is not judged"),
         None => line("route", "none matches"),

@@ -11,8 +11,9 @@ use crate::{
     failure::{ExitCode, Failure, chain},
     flow::chunk::Transport,
     http::{
-        body::Content,
+        body::{Content, Wanted},
         message::{Fields, Request, Role, Version},
+        operation,
         path::Target,
     },
     identity::process::Process,
@@ -38,11 +39,16 @@ pub(super) struct Sketch {
     pub operations: Option<Vec<String>>,
 }
 
-/// Reads a request as it is sent: the request line, fields, an empty line. Lines before it that
-/// begin with `#` are comments. A body is passed over.
-pub(super) fn parse(text: &str, at: Timestamp) -> Option<Request> {
-    let mut lines = text.lines().skip_while(|line| line.is_empty() || line.starts_with('#'));
-    let mut words = lines.next()?.split_ascii_whitespace();
+/// Reads a request as it is sent: the request line, fields, an empty line, a body. Lines before it
+/// that begin with `#` are comments. The body is read as far as the agent would, by `wanted`; the
+/// end of the file's last line is no part of it.
+pub(super) fn parse(text: &str, at: Timestamp, wanted: &Wanted) -> Option<Request> {
+    let mut rest = text;
+    let mut first = line(&mut rest)?;
+    while first.is_empty() || first.starts_with('#') {
+        first = line(&mut rest)?;
+    }
+    let mut words = first.split_ascii_whitespace();
     let (method, target) = (words.next()?, words.next()?);
     // The forms of RFC 9112 §3.2; whoever hands over another file is told so, not answered.
     let is_target = target.starts_with('/') || target.contains("://") || target == "*";
@@ -50,11 +56,31 @@ pub(super) fn parse(text: &str, at: Timestamp) -> Option<Request> {
     is_request.then_some(())?;
     words.next().is_none_or(|version| version.starts_with("HTTP/")).then_some(())?;
     let mut fields = Fields::default();
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':')?;
+    while let Some(field) = line(&mut rest).filter(|field| !field.is_empty()) {
+        let (name, value) = field.split_once(':')?;
         fields.push(name.trim().as_bytes(), value.trim().as_bytes());
     }
-    Some(request(method, target, fields, at))
+    let body = rest.strip_suffix('\n').unwrap_or(rest);
+    let body = body.strip_suffix('\r').unwrap_or(body);
+    let mut content = wanted.of_request(method, target, &fields);
+    content.take(body.as_bytes());
+    let body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    Some(Request { content, body_bytes, ..request(method, target, fields, at) })
+}
+
+/// The next line of `rest`, without its end.
+fn line<'t>(rest: &mut &'t str) -> Option<&'t str> {
+    if rest.is_empty() {
+        return None;
+    }
+    let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+    *rest = after;
+    Some(line.strip_suffix('\r').unwrap_or(line))
+}
+
+/// What the request asks for within HTTP, as policies name it; `None` if that is not known.
+pub(super) fn operations(request: &Request) -> Option<Vec<String>> {
+    operation::of_request(request, &[], &mut Cuts::default())?.named()
 }
 
 /// A request of these parts.
@@ -161,15 +187,23 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_are_sent() {
         let text = "# what it is\n\nPOST /a?b HTTP/1.1\r\nHost: h\r\nX-Y:  z \r\n\r\nbody: no\n";
-        let read = parse(text, Timestamp(1)).unwrap();
+        let read = parse(text, Timestamp(1), &Wanted::default()).unwrap();
         assert_eq!((&*read.method, read.target.as_str()), ("POST", "/a?b"));
         assert_eq!((read.fields.len(), read.fields.first("x-y")), (2, Some(&b"z"[..])));
+        let form =
+            "POST /a HTTP/1.1\r\ncontent-type: application/x-www-form-urlencoded\r\n\r\na=b\r\n";
+        let read = parse(form, Timestamp(1), &Wanted::default()).unwrap();
+        let body = read.content.sample().map(|sample| sample.bytes().to_vec());
+        assert_eq!((body, read.body_bytes), (Some(b"a=b".to_vec()), 3));
         for target in ["*", "http://h/a", "/"] {
-            assert!(parse(&format!("GET {target}\n"), Timestamp(1)).is_some(), "{target}");
+            assert!(
+                parse(&format!("GET {target}\n"), Timestamp(1), &Wanted::default()).is_some(),
+                "{target}"
+            );
         }
-        assert!(parse("CONNECT h:443 HTTP/1.1\n", Timestamp(1)).is_some());
+        assert!(parse("CONNECT h:443 HTTP/1.1\n", Timestamp(1), &Wanted::default()).is_some());
         for text in ["GET", "GET / HTTP/1.1\nnonsense\n", "Dear all,\n", "GET / please\n"] {
-            assert!(parse(text, Timestamp(1)).is_none(), "{text}");
+            assert!(parse(text, Timestamp(1), &Wanted::default()).is_none(), "{text}");
         }
     }
 }

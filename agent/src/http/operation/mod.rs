@@ -86,6 +86,31 @@ pub struct Operations {
     pub is_complete: bool,
 }
 
+impl Operations {
+    /// As policies name them: of MCP the method and what it is for (`tools/call:search`), of GraphQL
+    /// each field that is executed (`mutation:addUser`). `None` if there may be more.
+    #[must_use]
+    pub fn named(&self) -> Option<Vec<String>> {
+        let name = |operation: &Operation| {
+            let Operation { method, name, fields } = operation;
+            let method = method.as_deref().unwrap_or_default();
+            match (self.protocol, name) {
+                (Protocol::Graphql, _) if fields.is_empty() => vec![method.to_owned()],
+                (Protocol::Graphql, _) => {
+                    fields.iter().map(|field| format!("{method}:{field}")).collect()
+                }
+                (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, Some(name)) => {
+                    vec![format!("{method}:{name}")]
+                }
+                (Protocol::Grpc | Protocol::JsonRpc | Protocol::Mcp, None) => {
+                    vec![method.to_owned()]
+                }
+            }
+        };
+        self.is_complete.then(|| self.list.iter().flat_map(name).collect())
+    }
+}
+
 /// The operations of a request that names them; `notes` are those of its exchange. Names are cut
 /// to their limit, which `cuts` records, and lose words that look like secrets.
 #[must_use]

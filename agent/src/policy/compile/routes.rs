@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Compiler, globs};
+use super::{Compiler, globs, refine::Own};
 use crate::policy::{
     claim::{Condition, Test},
     compiled::{Audit, Origin, Requirement, Route, TokenRule},
@@ -34,14 +34,17 @@ pub struct Written {
 }
 
 impl<'r> Compiler<'r> {
-    pub(super) fn routes(&mut self, service: &'r raw::Service) -> Vec<Route> {
+    pub(super) fn routes(&mut self, service: &'r raw::Service) -> Vec<Own<'r>> {
         let ids = service.routes.iter().filter_map(|route| route.value.id.as_ref());
         self.unique("route", ids);
         let trust = raw::Trust::Enforce;
         let context = Context { service, file: Arc::clone(&self.file), trust };
         let written = |route: &At<raw::Route>| Written { route: route.clone(), operation_id: None };
-        let all: Vec<Written> = service.routes.iter().map(written).collect();
-        all.iter().filter_map(|route| self.route(route, &context)).collect()
+        let routes = service.routes.iter().filter_map(|at| {
+            let route = self.route(&written(at), &context)?;
+            Some(Own { raw: &at.value, route })
+        });
+        routes.collect()
     }
 
     pub(super) fn route(&mut self, written: &Written, context: &Context<'_>) -> Option<Route> {
@@ -83,6 +86,7 @@ impl<'r> Compiler<'r> {
             volume: raw.volume,
             operation_id: written.operation_id.clone(),
             trust: context.trust,
+            refined: None,
         })
     }
 
