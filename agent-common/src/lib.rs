@@ -232,12 +232,17 @@ pub struct SegmentRecord {
     pub len: u32,
     /// Payload bytes of the same segment after these that were not captured.
     pub lost: u32,
-    /// TCP flags (RFC 9293 §3.1), FIN in the lowest bit.
+    /// TCP flags (RFC 9293 §3.1), FIN in the lowest bit, and [`SegmentRecord::FIRST`].
     pub flags: u32,
     /// Inode number of the socket's network namespace, 0 if unknown.
     pub netns: u32,
     /// Must be zero.
     pub reserved: u32,
+}
+
+impl SegmentRecord {
+    /// In `flags`: the socket that receives the segment had received nothing before it.
+    pub const FIRST: u32 = 0x100;
 }
 
 /// Longest secret of a TLS key schedule: SHA-512 would give 64 bytes, SHA-384 gives 48.

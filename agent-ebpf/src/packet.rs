@@ -12,7 +12,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
-        generated::{bpf_get_socket_cookie, bpf_skb_load_bytes},
+        generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
     },
     macros::cgroup_skb,
     programs::SkBuffContext,
@@ -110,12 +110,13 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         // A connection that is captured is captured to its end.
         let tells = tcp.flags & (FIN | RST) != 0 || decision & Capture::ACKS != 0;
         if copied && tells {
-            let none = Piece { at: payload_at, seq: 0, len: 0, lost: 0, last: true };
+            let none = Piece { at: payload_at, seq: 0, len: 0, lost: 0, last: true, first: false };
             piece::<0>(ctx, way, cookie, &tcp, none);
         }
         return None;
     }
     let mut tls = decision & Capture::TLS != 0;
+    let first = !copied && !listens && matches!(way, Way::In) && is_first(ctx, &tcp);
     if !copied {
         let next = decide(ctx, &tcp, payload_at, decision);
         if !listens && next != decision {
@@ -135,7 +136,7 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         0
     };
     if passed < payload.len {
-        pieces(ctx, way, cookie, &tcp, payload, passed);
+        pieces(ctx, way, cookie, &tcp, payload, passed, first);
     }
     Some(())
 }
@@ -162,6 +163,26 @@ fn is_listener(ctx: &SkBuffContext) -> bool {
     unsafe {
         let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
         !socket.is_null() && (*socket).state == TCP_LISTEN
+    }
+}
+
+/// Whether the socket has received nothing before this payload.
+#[inline(always)]
+fn is_first(ctx: &SkBuffContext, tcp: &Tcp) -> bool {
+    // SAFETY: the context is the program's own, and the kernel checks what its helpers return.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let socket = bpf_sk_fullsock(socket);
+        if socket.is_null() {
+            return false;
+        }
+        let stream = bpf_tcp_sock(socket);
+        !stream.is_null()
+            && (*stream).bytes_received == 0
+            && (*stream).rcv_nxt == u32::from_be(tcp.seq)
     }
 }
 
@@ -236,24 +257,37 @@ pub struct Piece {
     pub lost: u32,
     /// Whether it ends where the segment does.
     pub last: bool,
+    /// Whether the stream begins with it.
+    pub first: bool,
 }
 
 /// Emits a segment's payload from an offset on. See `emit::bytes` for why the size class is chosen last.
 #[inline(always)]
-fn pieces(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, payload: Payload, from: u32) {
+fn pieces(
+    ctx: &SkBuffContext,
+    way: Way,
+    cookie: u64,
+    tcp: &Tcp,
+    payload: Payload,
+    from: u32,
+    first: bool,
+) {
     let Payload { at, len } = payload;
     let mut done = from;
     for _ in 1..MAX_PIECES {
         if len - done <= MAX_PAYLOAD {
             break;
         }
-        let full = Piece { at: at + done, seq: done, len: MAX_PAYLOAD, lost: 0, last: false };
+        let first = first && done == 0;
+        let full =
+            Piece { at: at + done, seq: done, len: MAX_PAYLOAD, lost: 0, last: false, first };
         piece::<MAX_PAYLOAD>(ctx, way, cookie, tcp, full);
         done += MAX_PAYLOAD;
     }
     let rest = len - done;
     let last = if rest > MAX_PAYLOAD { MAX_PAYLOAD } else { rest };
-    let tail = Piece { at: at + done, seq: done, len: last, lost: rest - last, last: true };
+    let first = first && done == 0;
+    let tail = Piece { at: at + done, seq: done, len: last, lost: rest - last, last: true, first };
     if last <= SIZE_CLASSES[0] {
         piece::<{ SIZE_CLASSES[0] }>(ctx, way, cookie, tcp, tail);
     } else if last <= SIZE_CLASSES[1] {
@@ -295,6 +329,9 @@ pub fn piece<const CLASS: u32>(
         if !piece.last {
             // The stream ends behind the last byte of the segment, not of this piece.
             (*record).flags &= !(FIN as u32);
+        }
+        if piece.first {
+            (*record).flags |= SegmentRecord::FIRST;
         }
     }
     if CLASS == 0 {

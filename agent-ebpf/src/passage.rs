@@ -191,7 +191,8 @@ fn tell<const CLASS: u32>(
     let from = walk.done;
     let lost = to - from - copied;
     let last = to == walk.len;
-    let told = Piece { at: walk.base + from, seq: from, len: copied, lost, last };
+    // A stream begins with no record that is passed over.
+    let told = Piece { at: walk.base + from, seq: from, len: copied, lost, last, first: false };
     piece::<CLASS>(ctx, way, cookie, tcp, told);
     count(Counter::SkippedBytes, lost as u64);
     walk.done = to;

@@ -48,6 +48,10 @@ const EVENTS: usize = 1000;
 const GROWTH: u64 = 16 * 1024;
 
 fn main() {
+    if env::args().any(|each| each == "--list") {
+        println!("export: benchmark");
+        return;
+    }
     // Under `cargo test` benches are built and started once: a moment shows that it works.
     let seconds = if env::args().any(|each| each == "--bench") { 60 } else { 1 };
     let seconds = Duration::from_secs(asked("SECONDS", seconds));

@@ -18,6 +18,7 @@ mod namespaces;
 mod pair;
 mod places;
 mod plain;
+mod proxied;
 mod secrets;
 mod servers;
 mod small_ring;

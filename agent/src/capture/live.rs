@@ -319,6 +319,7 @@ impl<E: Enricher> Live<E> {
                 seq,
                 ack,
                 flags,
+                first,
                 lost,
                 bytes,
             } => {
@@ -329,7 +330,7 @@ impl<E: Enricher> Live<E> {
                     key: FlowKey { netns, source: source.into(), destination: destination.into() },
                     seq,
                     ack,
-                    flags: Flags::from(flags),
+                    flags: Flags { first, ..Flags::from(flags) },
                     payload: bytes,
                     wire_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(lost),
                 };

@@ -90,6 +90,8 @@ pub enum Record<'a> {
         ack: u32,
         /// TCP flags.
         flags: u8,
+        /// Whether the receiving socket had received nothing before it.
+        first: bool,
         /// Bytes after these that were not captured.
         lost: u32,
         /// The bytes.
@@ -219,6 +221,7 @@ fn segment(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         seq: record.seq,
         ack: record.ack,
         flags: u8::try_from(record.flags & 0xff).unwrap_or(0),
+        first: record.flags & SegmentRecord::FIRST != 0,
         lost: record.lost,
         bytes,
     })

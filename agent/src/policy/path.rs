@@ -128,7 +128,7 @@ impl<'a> Path<'a> {
 /// Whether every server reads the path alike.
 fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();
-    let special = |b: &u8| matches!(b, b'%' | b';' | b'\\') || !b.is_ascii_graphic();
+    let special = |b: &u8| b"%;\\?#".contains(b) || !b.is_ascii_graphic();
     !bytes.iter().any(special)
         && !path.contains("//")
         && !path.contains("/.")
@@ -152,7 +152,7 @@ fn plain(path: &str) -> Path<'_> {
 fn is_odd(path: &str) -> bool {
     let dots = |segment: &str| segment == "." || segment == "..";
     path.contains("//")
-        || path.contains([';', '\\'])
+        || path.contains([';', '\\', '?', '#'])
         || path.split('/').any(dots)
         || path.bytes().any(|b| b.is_ascii_control())
         || path.bytes().filter(|b| *b == b'/').count() > MAX_SEGMENTS
@@ -338,6 +338,8 @@ mod tests {
         check("/v1\\orders", "/v1|orders", true);
         check("/v1%5corders", "/v1|orders", true);
         check("/v1/orders%00.png", "/v1|orders", true);
+        check("/v1#orders", "/v1", true);
+        check("/v1?orders", "/v1", true);
         check("/v1/orders%3Fx", "/v1|orders", true);
         check("/v1/100%", "/v1|100%", true);
         check("/v1/%ff", "/v1|\u{fffd}", true);

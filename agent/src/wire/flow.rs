@@ -13,7 +13,7 @@ use crate::{
         gate::Gate,
         ledger::Ledger,
         reassembly::{Reassembler, WINDOW},
-        segment::{FlowKey, Segment},
+        segment::{Flags, FlowKey, Segment},
         sequence::distance,
     },
 };
@@ -55,7 +55,7 @@ impl Birth {
             (true, false) => Some(Self { key, first: segment.data_seq(), joined_late: false }),
             (true, true) => Some(Self { key: key.reversed(), first: ack, joined_late: false }),
             (false, _) if wire_len > 0 => {
-                Some(Self { key, first: segment.data_seq(), joined_late: true })
+                Some(Self { key, first: segment.data_seq(), joined_late: !flags.first })
             }
             (false, _) => None,
         }
@@ -339,10 +339,10 @@ impl Flow {
 
     /// Lets a side begin with its first segment that says where it is.
     fn begin(&mut self, from: Side, segment: &Segment<'_>) {
-        let syn = segment.flags.syn;
-        if syn || segment.wire_len > 0 || segment.flags.fin {
+        let Flags { syn, fin, first: begins, .. } = segment.flags;
+        if syn || segment.wire_len > 0 || fin {
             let first = segment.data_seq();
-            self.stream_mut(from).get_or_insert_with(|| Reassembler::new(first, !syn));
+            self.stream_mut(from).get_or_insert_with(|| Reassembler::new(first, !(syn || begins)));
         }
     }
 

@@ -72,7 +72,7 @@ impl FlowKey {
     }
 }
 
-/// The control bits that matter to a passive reader (RFC 9293 §3.1).
+/// The control bits that matter to a passive reader (RFC 9293 §3.1), and what its place tells.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flags {
     /// Opens a direction; takes one sequence number.
@@ -83,6 +83,8 @@ pub struct Flags {
     pub fin: bool,
     /// Ends the connection at once.
     pub rst: bool,
+    /// No bit of the header's: the socket that received the segment had received nothing before.
+    pub first: bool,
 }
 
 impl From<u8> for Flags {
@@ -92,6 +94,7 @@ impl From<u8> for Flags {
             syn: bits & 0x02 != 0,
             rst: bits & 0x04 != 0,
             ack: bits & 0x10 != 0,
+            first: false,
         }
     }
 }

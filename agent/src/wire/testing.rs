@@ -30,4 +30,4 @@ pub(super) fn segment(seq: u32, payload: &[u8]) -> Segment<'_> {
     }
 }
 
-pub(super) const FIN: Flags = Flags { fin: true, syn: false, rst: false, ack: false };
+pub(super) const FIN: Flags = Flags { fin: true, syn: false, rst: false, ack: false, first: false };

@@ -170,7 +170,14 @@ impl Run {
             ensure!(told.get(&(trace, "client")).is_none_or(|&told| told == 1), "{trace} doubled");
         }
         let counters = self.stopped.counters();
-        ensure!(missing.is_empty(), "{} of {checked}: {missing:#?}, {counters:?}", missing.len());
+        ensure!(
+            missing.is_empty(),
+            "{} of {checked}, watched from {} until {}: {missing:?}, {counters:?}, the agent said {}",
+            missing.len(),
+            self.from,
+            self.until,
+            self.stopped.stderr
+        );
         let is_doubled = |event: &&Value| {
             text(event, "/trace/trace_id").is_some_and(|trace| doubled.contains(&trace))
         };

@@ -146,6 +146,7 @@ impl Rig {
             ack: flags.contains('.'),
             fin: flags.contains('F'),
             rst: false,
+            first: flags.contains('1'),
         };
         let (source, destination, seq, ack) = match way {
             Direction::Outbound => (line.client, line.server, line.client_seq, line.server_seq),

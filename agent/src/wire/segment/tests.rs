@@ -22,7 +22,7 @@ fn both_directions_have_one_key_in_one_namespace_and_another_in_another() {
 
 #[test]
 fn flags_are_where_the_header_has_them() {
-    let flags = Flags { syn: false, ack: true, fin: true, rst: false };
+    let flags = Flags { ack: true, fin: true, ..Flags::default() };
     assert_eq!(Flags::from(0x11), flags);
     assert_eq!(Flags::from(0xe8), Flags::default());
 }

@@ -79,6 +79,7 @@ fn parse_flags(flags: &str) -> Flags {
         ack: flags.contains('.'),
         fin: flags.contains('F'),
         rst: flags.contains('R'),
+        first: flags.contains('1'),
     }
 }
 
@@ -125,6 +126,16 @@ fn joined_late() {
     let counters = rig.gives(&[&a(1), &b(1)]);
     assert_eq!((counters.flows_joined_late, counters.stray_segments), (1, 1));
     assert!(rig.table.flow(FlowId(1)).unwrap().joined_late());
+}
+
+#[test]
+fn without_a_syn_sockets_tell_that_nothing_came_before() {
+    let mut rig = Rig::new();
+    rig.client("1.", 77, 99, REQUEST);
+    assert!(!rig.table.flow(FlowId(1)).unwrap().joined_late(), "of the client all was seen");
+    rig.server("1.", 99, 77 + REQUEST_LEN, ANSWER);
+    assert!(!rig.table.flow(FlowId(1)).unwrap().joined_late());
+    assert_eq!(rig.gives(&[&a(1), &b(1)]).flows_joined_late, 0);
 }
 
 #[test]

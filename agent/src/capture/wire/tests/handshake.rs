@@ -79,14 +79,21 @@ fn a_client_certificate_is_known_by_the_answer_at_the_latest() {
 #[test]
 fn whom_a_proxy_speaks_for_is_told_with_its_connection() {
     let session = pair(&TLS13, false).talk(b"", TURN);
-    for (header, told) in [
-        (&b""[..], None),
-        (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n", Some("192.0.2.7")),
-        (b"PROXY UNKNOWN\r\n", None),
+    let named: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n";
+    for (connects, flags, header, told) in [
+        (true, ".", &b""[..], None),
+        (true, ".", named, Some("192.0.2.7")),
+        (true, ".", b"PROXY UNKNOWN\r\n", None),
+        // As sockets see it, which show no SYN.
+        (false, "1.", named, Some("192.0.2.7")),
+        // Something may have come before it, which only looks like a header.
+        (false, ".", named, None),
     ] {
         let (mut rig, mut line) = (Rig::new(), Line::new(1, Local::Both));
-        rig.connect(&mut line);
-        rig.push(&mut line, Direction::Outbound, ".", header);
+        if connects {
+            rig.connect(&mut line);
+        }
+        rig.push(&mut line, Direction::Outbound, flags, header);
         rig.derive(&session, CLIENT);
         rig.derive(&session, SERVER);
         rig.send(&mut line, &session.flow);
