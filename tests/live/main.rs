@@ -8,6 +8,7 @@ mod export;
 mod filter_bio;
 mod lifecycle;
 mod record_replay;
+mod rules;
 mod sights;
 mod throughput;
 mod verdicts;

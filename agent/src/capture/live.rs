@@ -342,8 +342,12 @@ impl<E: Enricher> Live<E> {
                 wire.secret(wall(boot_ns), origin, kind, parts, &mut self.opened);
             }
             Record::Owner { pid, socket, comm, .. } => {
-                wire.owner(pid, &socket);
+                let better = wire.owner(pid, &socket);
                 self.know(pid, comm);
+                if let Some(event) = better {
+                    self.name(pid, sink);
+                    sink.accept(&event.borrow());
+                }
             }
             Record::Data { .. }
             | Record::Socket { .. }

@@ -58,7 +58,7 @@ use crate::{
         FlowId, Side, WireChunk,
         classify::Protocol,
         flow::Flow as TcpFlow,
-        segment::Segment,
+        segment::{FlowKey, Segment},
         table::{FlowTable, Limits, Passed},
     },
 };
@@ -222,9 +222,14 @@ impl Wire {
         }
     }
 
-    /// Notes whose a socket is.
-    pub fn owner(&mut self, pid: u32, socket: &Socket) {
+    /// Notes whose a socket is; returns what is known better by that of a connection that was told
+    /// of. A client that sends its first request in one segment with the end of its handshake is
+    /// seen at its socket only after that segment was.
+    pub fn owner(&mut self, pid: u32, socket: &Socket) -> Option<CaptureEvent<Bytes>> {
         self.counts.owners_evicted += u64::from(self.owners.note(pid, socket));
+        let (source, destination) = (socket.local.into(), socket.remote.into());
+        let id = self.table.find(FlowKey { netns: socket.netns, source, destination })?;
+        self.flows.get_mut(&id)?.know_better(&self.pool, &mut self.owners)
     }
 
     /// Ends of connections without TLS that nobody was seen at: the next tick tells of them.

@@ -10,10 +10,10 @@ use crate::{
         FlowId, Side, WireChunk,
         classify::Protocol,
         extent,
-        gate::Gate,
+        gate::{Gate, Start},
         ledger::Ledger,
         reassembly::{Reassembler, WINDOW},
-        segment::{Flags, FlowKey, Segment},
+        segment::{FlowKey, Segment},
         sequence::distance,
     },
 };
@@ -39,8 +39,7 @@ pub(super) struct Birth {
     key: FlowKey,
     /// Sequence number of side A's first byte.
     first: u32,
-    /// Whether that's only the first that was seen.
-    pub(super) joined_late: bool,
+    pub(super) start: Start,
 }
 
 impl Birth {
@@ -52,10 +51,11 @@ impl Birth {
             return None;
         }
         match (flags.syn, flags.ack) {
-            (true, false) => Some(Self { key, first: segment.data_seq(), joined_late: false }),
-            (true, true) => Some(Self { key: key.reversed(), first: ack, joined_late: false }),
+            (true, false) => Some(Self { key, first: segment.data_seq(), start: Start::Syn }),
+            (true, true) => Some(Self { key: key.reversed(), first: ack, start: Start::Syn }),
             (false, _) if wire_len > 0 => {
-                Some(Self { key, first: segment.data_seq(), joined_late: !flags.first })
+                let start = if flags.first { Start::FirstPayload } else { Start::Late };
+                Some(Self { key, first: segment.data_seq(), start })
             }
             (false, _) => None,
         }
@@ -99,13 +99,13 @@ pub struct Flow {
 
 impl Flow {
     pub(super) fn new(id: FlowId, birth: Birth) -> Self {
-        let Birth { key, first, joined_late } = birth;
+        let Birth { key, first, start } = birth;
         Self {
             id,
             key,
-            a: Some(Reassembler::new(first, joined_late)),
+            a: Some(Reassembler::new(first, start != Start::Syn)),
             b: None,
-            gate: Gate::new(joined_late),
+            gate: Gate::new(start),
             challenge: None,
             sockets: [0; 2],
             closed: None,
@@ -339,10 +339,10 @@ impl Flow {
 
     /// Lets a side begin with its first segment that says where it is.
     fn begin(&mut self, from: Side, segment: &Segment<'_>) {
-        let Flags { syn, fin, first: begins, .. } = segment.flags;
-        if syn || segment.wire_len > 0 || fin {
+        let syn = segment.flags.syn;
+        if syn || segment.wire_len > 0 || segment.flags.fin {
             let first = segment.data_seq();
-            self.stream_mut(from).get_or_insert_with(|| Reassembler::new(first, !(syn || begins)));
+            self.stream_mut(from).get_or_insert_with(|| Reassembler::new(first, !syn));
         }
     }
 

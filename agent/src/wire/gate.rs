@@ -23,14 +23,24 @@ use crate::{
 /// its refusal are the longest dialogues before TLS, at some 20 KiB.
 pub(super) const MAX_UNDECIDED: u64 = 64 * 1024;
 
+/// What is known of a flow's beginning.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Start {
+    /// Its SYN was seen, or the answer to it: side A opened it.
+    Syn,
+    /// Side A sent the first payload that its peer received; so may do who did not open it.
+    FirstPayload,
+    /// Anything may have come before what was seen.
+    Late,
+}
+
 /// Decides what a flow carries, and withholds what comes before it.
 #[derive(Debug)]
 pub(super) struct Gate {
     protocol: Protocol,
     /// A dialogue that may change to TLS has begun.
     upgradable: bool,
-    /// The first bytes weren't seen: what doesn't look like a start proves nothing.
-    tolerant: bool,
+    start: Start,
     /// Bytes passed over so far.
     passed_over: u64,
     /// What a proxy that connected said first.
@@ -89,12 +99,12 @@ impl Sample {
 }
 
 impl Gate {
-    /// The gate of a new flow; `tolerant` if it was joined in the middle.
-    pub(super) const fn new(tolerant: bool) -> Self {
+    /// The gate of a new flow.
+    pub(super) const fn new(start: Start) -> Self {
         Self {
             protocol: Protocol::Undecided,
             upgradable: false,
-            tolerant,
+            start,
             passed_over: 0,
             header: None,
             a: Probe::START,
@@ -206,7 +216,7 @@ impl Gate {
                 return 0;
             }
             Shape::Header(extent) => {
-                let is_first = !self.upgradable && !self.tolerant;
+                let is_first = !self.upgradable && self.start != Start::Late;
                 if from == Side::A && is_first && self.header.is_none() {
                     let mut head = Box::<Head>::default();
                     head.extend(before.bytes());
@@ -225,7 +235,8 @@ impl Gate {
             Some(Extent::Line) if !self.upgradable => Probe::Line,
             Some(Extent::Line) => Probe::Adrift,
             None => {
-                if !self.upgradable && !self.tolerant {
+                // Where the first bytes weren't seen, what doesn't look like a start proves nothing.
+                if !self.upgradable && self.start == Start::Syn {
                     self.protocol = Protocol::Ignored;
                 }
                 // What an earlier segment left open is settled; this one may be a start itself.
@@ -268,7 +279,7 @@ impl Gate {
             }
             _ => {
                 *self.probe_mut(from) = Probe::Adrift;
-                self.tolerant = true;
+                self.start = Start::Late;
             }
         }
         self.passed_over = self.passed_over.saturating_add(missing);

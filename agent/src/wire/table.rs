@@ -17,6 +17,7 @@ use crate::{
         FlowId, Side, WireChunk,
         classify::Protocol,
         flow::{Birth, Fit, Flow, Sink},
+        gate::Start,
         ledger::{Counters, Ledger},
         segment::{FlowKey, Segment},
     },
@@ -179,6 +180,12 @@ impl FlowTable {
         }
     }
 
+    /// The flow that has these ends, in either direction.
+    #[must_use]
+    pub fn find(&self, key: FlowKey) -> Option<FlowId> {
+        self.flows.peek(&key.undirected()).map(Flow::id)
+    }
+
     /// A flow that is still in the table.
     #[must_use]
     pub fn flow(&self, id: FlowId) -> Option<&Flow> {
@@ -236,7 +243,7 @@ impl FlowTable {
             let oldest = *oldest;
             self.remove(oldest, at, out);
         }
-        if birth.joined_late {
+        if birth.start != Start::Syn {
             self.ledger.counters.flows_joined_late += 1;
         } else {
             self.ledger.counters.flows_opened += 1;

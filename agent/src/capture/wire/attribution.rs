@@ -7,11 +7,12 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize};
 
+use bytes::Bytes;
 use lru::LruCache;
 
 use crate::{
     capture::{
-        Holder, SessionKey,
+        CaptureEvent, Holder, SessionKey,
         wire::flow::{Ends, Flow, sender},
     },
     clock::Timestamp,
@@ -24,7 +25,8 @@ use crate::{
 /// Ends of connections whose process is remembered until the connection asks.
 pub(super) const MAX_OWNERS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
 
-/// The end from which a connection is told, fixed when its first plaintext is.
+/// The end from which a connection is told, fixed when its first plaintext is; who holds the other
+/// may be found later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observed {
     pub session: SessionKey,
@@ -133,6 +135,31 @@ pub(super) fn observe(
     let session = SessionKey { pid, object: id.0, generation: flow.begun.0 };
     let peer = holders.of(side.other());
     Some(Observed { session, side, attribution, lost: Ends::default(), peer })
+}
+
+impl Flow {
+    /// Looks again for who holds the ends of a connection that was told of; what is to be told of
+    /// it if one was seen at its socket since.
+    pub(super) fn know_better(
+        &mut self,
+        pool: &SecretPool,
+        owners: &mut Owners,
+    ) -> Option<CaptureEvent<Bytes>> {
+        let before = self.observed?;
+        let client = self.tls.client()?;
+        let holders = holders(self, client, pool, owners);
+        let at_socket =
+            |side| holders.of(side).filter(|it: &Holder| it.attribution == Attribution::SocketCall);
+        let mut observed = before;
+        // The end itself stays whose it was told to be.
+        if at_socket(before.side).is_some_and(|it| it.pid == before.session.pid) {
+            observed.attribution = Attribution::SocketCall;
+        }
+        observed.peer = at_socket(before.side.other()).or(before.peer);
+        let is_better = (observed.attribution, observed.peer) != (before.attribution, before.peer);
+        self.observed = Some(observed);
+        is_better.then(|| self.socket_event(observed))
+    }
 }
 
 /// Who holds the ends: who was seen at their sockets, and else who derived the keys.

@@ -207,7 +207,8 @@ impl Rig {
 
     /// A process uses the socket at one end of a connection, right after it derived a secret.
     fn own(&mut self, line: &Line, end: Direction, pid: u32) {
-        self.wire.owner(pid, &line.socket(end));
+        let better = self.wire.owner(pid, &line.socket(end));
+        self.out.extend(better);
     }
 
     fn tick(&mut self) {

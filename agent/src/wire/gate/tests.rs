@@ -6,7 +6,7 @@ use proptest::{
     prelude::{any, proptest},
 };
 
-use super::{Gate, MAX_UNDECIDED};
+use super::{Gate, MAX_UNDECIDED, Start};
 use crate::{
     flow::chunk::Payload,
     wire::{
@@ -42,7 +42,7 @@ fn run(gate: &mut Gate, payloads: &[(Side, &[u8])]) -> (Protocol, Vec<u8>, Vec<u
 
 #[track_caller]
 fn check(payloads: &[(Side, &[u8])], protocol: Protocol, a: &[u8], b: &[u8]) {
-    let (decided, from_a, from_b) = run(&mut Gate::new(false), payloads);
+    let (decided, from_a, from_b) = run(&mut Gate::new(Start::Syn), payloads);
     assert_eq!(decided, protocol);
     assert_eq!(from_a.escape_ascii().to_string(), a.escape_ascii().to_string());
     assert_eq!(from_b.escape_ascii().to_string(), b.escape_ascii().to_string());
@@ -88,7 +88,7 @@ fn proxy_headers_are_passed_over() {
 #[test]
 fn the_client_that_connects_names_whom_it_is_a_proxy_for_and_nobody_else_does() {
     let named = |payloads: &[(Side, &[u8])]| {
-        let mut gate = Gate::new(false);
+        let mut gate = Gate::new(Start::Syn);
         run(&mut gate, payloads);
         gate.proxied_for().map(|it| it.to_string())
     };
@@ -107,14 +107,14 @@ fn the_client_that_connects_names_whom_it_is_a_proxy_for_and_nobody_else_does() 
     let connect: [(Side, &[u8]); 3] =
         [(A, b"CONNECT a:1 HTTP/1.1\r\n\r\n"), (A, v1), (A, CLIENT_HELLO)];
     assert_eq!(named(&connect), None, "within a dialogue it is something else");
-    let mut late = Gate::new(true);
+    let mut late = Gate::new(Start::Late);
     run(&mut late, &[(A, v1), (A, CLIENT_HELLO)]);
     assert_eq!(late.proxied_for(), None, "what came before was not seen");
 }
 
 #[test]
 fn a_header_with_a_hole_names_nobody() {
-    let (mut gate, mut counters) = (Gate::new(false), Counters::default());
+    let (mut gate, mut counters) = (Gate::new(Start::Syn), Counters::default());
     let mut emit = |_, _| {};
     let start = Bytes::from_static(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00");
     gate.pass(A, 0, Payload::Bytes(start), &mut counters, &mut emit);
@@ -168,7 +168,7 @@ fn tls_after_starttls() {
 
 #[test]
 fn a_dialogue_without_end_is_ignored() {
-    let mut gate = Gate::new(false);
+    let mut gate = Gate::new(Start::Syn);
     let line: (Side, &[u8]) = (B, b"* OK still here\r\n");
     let lines = usize::try_from(MAX_UNDECIDED).unwrap() / line.1.len();
     assert_eq!(run(&mut gate, &vec![line; lines]).0, Protocol::Undecided);
@@ -177,7 +177,7 @@ fn a_dialogue_without_end_is_ignored() {
 
 #[test]
 fn joined_in_the_middle_of_a_body_the_next_request_decides() {
-    let mut gate = Gate::new(true);
+    let mut gate = Gate::new(Start::Late);
     let request: &[u8] = b"GET /next HTTP/1.1\r\n\r\n";
     let (protocol, a, b) =
         run(&mut gate, &[(B, b"rest of a body"), (A, request), (B, b"HTTP/1.1 ")]);
@@ -186,7 +186,7 @@ fn joined_in_the_middle_of_a_body_the_next_request_decides() {
 
 #[test]
 fn a_gap_at_the_start_proves_nothing() {
-    let mut gate = Gate::new(false);
+    let mut gate = Gate::new(Start::Syn);
     let mut out = Vec::new();
     let mut emit = |offset, payload| out.push((offset, payload));
     let mut counters = Counters::default();
@@ -210,7 +210,7 @@ proptest! {
     ) {
         let starts: [&[u8]; 4] = [CLIENT_HELLO, b"POST /token HTTP/1.1\r\n", b"PROXY a\r\nGET ", b"??"];
         let stream = [starts[start], &tail].concat();
-        let whole = run(&mut Gate::new(false), &[(A, &stream)]);
+        let whole = run(&mut Gate::new(Start::Syn), &[(A, &stream)]);
         let mut rest = &stream[..];
         let mut pieces = Vec::new();
         for cut in cuts.iter().cycle() {
@@ -221,13 +221,13 @@ proptest! {
                 break;
             }
         }
-        assert_eq!(run(&mut Gate::new(false), &pieces), whole);
+        assert_eq!(run(&mut Gate::new(Start::Syn), &pieces), whole);
     }
 
     #[test]
     fn arbitrary_dialogues_never_panic_and_never_invent_bytes(
         payloads in vec((any::<bool>(), vec(any::<u8>(), 0..40), 0_usize..8), 0..20),
-        tolerant: bool,
+        late: bool,
     ) {
         let starts: [&[u8]; 4] = [b"\x30\x84", b"220 ", b"\x16\x03\x01", b"CONNECT "];
         let payloads: Vec<_> = payloads
@@ -238,7 +238,7 @@ proptest! {
             })
             .collect();
         let borrowed: Vec<_> = payloads.iter().map(|(side, bytes)| (*side, &bytes[..])).collect();
-        let (_, a, b) = run(&mut Gate::new(tolerant), &borrowed);
+        let (_, a, b) = run(&mut Gate::new(if late { Start::Late } else { Start::Syn }), &borrowed);
         for (side, out) in [(A, a), (B, b)] {
             let sent = payloads.iter().filter(|(from, _)| *from == side);
             let sent: Vec<u8> = sent.flat_map(|(_, bytes)| bytes.clone()).collect();

@@ -129,16 +129,6 @@ fn joined_late() {
 }
 
 #[test]
-fn without_a_syn_sockets_tell_that_nothing_came_before() {
-    let mut rig = Rig::new();
-    rig.client("1.", 77, 99, REQUEST);
-    assert!(!rig.table.flow(FlowId(1)).unwrap().joined_late(), "of the client all was seen");
-    rig.server("1.", 99, 77 + REQUEST_LEN, ANSWER);
-    assert!(!rig.table.flow(FlowId(1)).unwrap().joined_late());
-    assert_eq!(rig.gives(&[&a(1), &b(1)]).flows_joined_late, 0);
-}
-
-#[test]
 fn without_the_syn_the_answer_to_it_tells_who_began() {
     let mut rig = Rig::new();
     rig.server("S.", 500, 101, "");

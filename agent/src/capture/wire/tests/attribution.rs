@@ -98,6 +98,32 @@ fn both_ends_have_grades_of_their_own() {
     assert_eq!(rig.told().attributions, [(KeyOnly, Some(SocketCall))]);
 }
 
+/// Clients send a first request in one segment with the end of their handshake: the segment is
+/// seen before they are, in the call that sends it.
+#[test]
+fn who_is_seen_at_a_socket_after_its_first_data_is_known_from_then_on() {
+    let (mut rig, mut line, session) = (Rig::new(), Line::new(1, Local::Both), talk());
+    rig.connect(&mut line);
+    rig.derive(&session, SERVER);
+    rig.derive(&session, CLIENT);
+    // Both ends have yet to say that they close.
+    let open = session.flow.split_last_chunk::<2>().unwrap().0;
+    rig.send(&mut line, open);
+    rig.own(&line, Outbound, CLIENT);
+    rig.own(&line, Outbound, CLIENT);
+    rig.own(&line, Inbound, SERVER);
+    let told = rig.told();
+    let client = Some(SocketCall);
+    assert_eq!(
+        told.attributions,
+        [(KeyOnly, Some(KeyOnly)), (KeyOnly, client), (SocketCall, client)]
+    );
+    assert_eq!(told.sockets.iter().map(|it| it.1).collect::<Vec<_>>(), [Some(CLIENT); 3]);
+    // Who pretends to be an end that was told of changes nothing.
+    rig.own(&line, Inbound, CONFIDANT);
+    assert!(rig.told().attributions.is_empty());
+}
+
 /// Nobody was seen at a socket: `first` derived the keys first.
 #[track_caller]
 fn check_order(session: &Session, first: u32, then: u32) {
