@@ -3,7 +3,7 @@
 //! In: a [`Testbed`], that is nginx with an API, and tokens of five bearers. Out: the calls made,
 //! each with the reply and with what its two events must say. Every call has a path of its own.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -160,6 +160,9 @@ pub struct Testbed {
     dir: TempDir,
 }
 
+/// What the demo's policy is, but for the key and the port.
+const POLICY: &str = include_str!("demo_policy.yaml.in");
+
 /// A call that was made.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -196,7 +199,7 @@ impl Testbed {
             tokens.insert(bearer, token);
         }
         let prefix = dir.path().join("nginx");
-        std::fs::create_dir(&prefix).context("create the nginx directory")?;
+        fs::create_dir(&prefix).context("create the nginx directory")?;
         let nginx = Nginx::start(&prefix, &certificates, &grants)?;
         let target = Target::new(nginx.port(), &certificates);
         Ok(Self { nginx, tokens, mint, certificates, target, dir })
@@ -224,6 +227,21 @@ impl Testbed {
     #[must_use]
     pub const fn mint(&self) -> &Mint {
         &self.mint
+    }
+
+    /// Writes a policy for the server to `dir`, which it grants more than: who has no scope for
+    /// files gets them. Returns a configuration that has it judge.
+    ///
+    /// # Errors
+    /// When it cannot be written, or `openssl` fails.
+    pub fn write_policy(&self, dir: &Path) -> Result<String> {
+        let (keys, policy) = (dir.join("issuer.pem"), dir.join("policy.yaml"));
+        fs::write(&keys, self.mint.public_key()?).context("write the issuer's key")?;
+        let text = POLICY
+            .replace("@KEYS@", &keys.display().to_string())
+            .replace("@PORT@", &self.nginx.port().to_string());
+        fs::write(&policy, text).context("write the policy")?;
+        Ok(format!("policy: {{file: \"{}\"}}\n", policy.display()))
     }
 
     /// All tokens that are shown.

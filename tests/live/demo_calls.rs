@@ -1,13 +1,13 @@
 //! Every call of the demo is seen from both of its ends, and told truly.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use scopewatch_harness::{
     agent::Agent,
     calls::{CALLS, Made, Testbed, Via},
     events::{number, text},
     require_root,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{clean, only, wait_for_both_sides};
 
@@ -109,5 +109,37 @@ fn exchanges_of_a_kept_connection_are_numbered() -> Result<()> {
         let connection = text(first, "/observation/conn_id").context("no conn_id")?;
         assert!(events.iter().all(|e| text(e, "/observation/conn_id") == Some(connection)));
     }
+    Ok(())
+}
+
+#[test]
+fn the_one_call_that_policy_denies_and_the_server_allows_is_a_finding() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let dir = tempfile::tempdir()?;
+    let mut agent = Agent::run_configured(dir.path(), &testbed.write_policy(dir.path())?)?;
+    let made = testbed.make(CALLS, || Ok(()))?;
+    wait_for_both_sides(&mut agent, &made)?;
+    let events = agent.terminate()?.events;
+    for made in &made {
+        let event = only(&events, &made.sought("server"))?;
+        let expected = match made.call.path {
+            "/static/large.bin" => "enforcement_gap",
+            // Nobody but the issuer knows what an opaque token grants.
+            "/api/orders/1008/status" => "unassessed",
+            _ if made.call.status >= 400 => "denied_as_expected",
+            _ => "normal",
+        };
+        assert_eq!(text(event, "/authz/assessment"), Some(expected), "{event}");
+    }
+    let is_gap = |event: &&Value| {
+        text(event, "/event/type") == Some("scope_check")
+            && text(event, "/authz/assessment") == Some("enforcement_gap")
+    };
+    let gaps: Vec<_> = events.iter().filter(is_gap).collect();
+    let [gap] = gaps.as_slice() else { bail!("{} findings: {gaps:#?}", gaps.len()) };
+    assert_eq!(text(gap, "/http/path"), Some("/static/large.bin"), "{gap}");
+    assert_eq!(gap.pointer("/authz/reasons"), Some(&json!(["scope_missing:files:read"])), "{gap}");
+    assert_eq!(text(gap, "/event/severity"), Some("high"), "{gap}");
     Ok(())
 }

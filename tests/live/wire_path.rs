@@ -22,4 +22,5 @@ mod proxied;
 mod secrets;
 mod servers;
 mod small_ring;
+mod under_way;
 mod ways;

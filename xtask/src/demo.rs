@@ -68,12 +68,12 @@ fn show_calls(json: bool, interrupted: &AtomicBool) -> Result<bool> {
     run::build()?;
     go_on()?;
     let dir = open_dir()?;
-    let mut agent = Agent::run(dir.path())?;
-    eprintln!("demo: scopewatch is watching (pid {})", agent.pid());
-    go_on()?;
     let testbed = Testbed::start()?;
     let nginx = testbed.nginx();
     eprintln!("demo: nginx serves an API on {} (pid {})", nginx.address(), nginx.worker_pid());
+    go_on()?;
+    let mut agent = Agent::run_configured(dir.path(), &testbed.write_policy(dir.path())?)?;
+    eprintln!("demo: scopewatch is watching (pid {}), and judges by a policy", agent.pid());
     let made = testbed.make(CALLS, go_on)?;
     eprintln!("demo: {} calls made; each is seen in its client and in nginx", made.len());
     // Events that do not come are named below.
@@ -114,14 +114,20 @@ fn unseen(made: &[Made], events: &[Value]) -> Vec<String> {
 }
 
 /// The events of the calls as JSON lines, in the order of the calls: the agent sees the whole host.
-/// One event may tell of both ends.
+/// One event may tell of both ends; what deserves attention beside the call follows it.
 fn of_calls(made: &[Made], events: &[Value]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for sought in made.iter().flat_map(Made::both) {
         for event in sought.all(events) {
-            let line = event.to_string();
-            if !lines.contains(&line) {
-                lines.push(line);
+            let same = |other: &&Value| {
+                ["/observation/conn_id", "/observation/exchange"]
+                    .iter()
+                    .all(|field| other.pointer(field) == event.pointer(field))
+            };
+            for line in events.iter().filter(same).map(Value::to_string) {
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
             }
         }
     }

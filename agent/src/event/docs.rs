@@ -7,7 +7,7 @@ use crate::{
         control::{
             CaptureHealth, Checkpoint, ClockHealth, Gap, Health, Reason, SinkHealth, SpoolHealth,
         },
-        group::{Field, Presence},
+        group::{Field, Presence, name_of},
         handshake::{ClientCert, Tls},
         model::{
             Agent, Authz, Client, Container, Credential, Event, EventType, Host, Http, Identity,
@@ -124,7 +124,7 @@ fn write_page(out: &mut impl Write) -> fmt::Result {
 fn write_row(out: &mut impl Write, group: &str, field: &Field) -> fmt::Result {
     let Field { name, rust_type, presence, unit, source, meaning } = *field;
     let dot = if group.is_empty() { "" } else { "." };
-    let name = name.trim_start_matches("r#");
+    let name = name_of(name);
     let json = json_type(rust_type, unit);
     let (list, present) = match presence {
         Presence::Required => ("", "always"),

@@ -2,6 +2,8 @@
 //! each string and number. In: JSON that anybody may have written. Out: bytes that are the same
 //! for the same value, or why there are none.
 
+mod tidy;
+
 use std::{borrow::Cow, fmt::Write as _};
 
 use serde_json::Value;
@@ -36,6 +38,16 @@ pub enum NotCanonical {
 /// # Errors
 /// There is none; what was appended then means nothing.
 pub fn append(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    let start = out.len();
+    if tidy::append(json, leave_out, out).is_some() {
+        return Ok(());
+    }
+    out.truncate(start);
+    append_any(json, leave_out, out)
+}
+
+/// The long way, which any JSON may go.
+fn append_any(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
     let mut reader = Reader { text: json, at: 0 };
     reader.white_space();
     reader.value(out, Some(leave_out), 0)?;
@@ -384,123 +396,4 @@ fn number(value: f64) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::{any, proptest};
-
-    use super::*;
-
-    fn canonical(json: &str) -> Result<String, NotCanonical> {
-        let mut out = Vec::new();
-        append(json, "integrity", &mut out)?;
-        Ok(String::from_utf8(out).unwrap())
-    }
-
-    #[track_caller]
-    fn check(json: &str, expected: &str) {
-        assert_eq!(canonical(json).as_deref(), Ok(expected), "{json}");
-    }
-
-    #[test]
-    fn members_are_sorted_by_utf_16_units() {
-        // RFC 8785 §3.2.3
-        check(
-            r#"{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One","\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}"#,
-            "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\u{80}\":\"Control\",\"ö\":\"Latin Small Letter O With Diaeresis\",\"€\":\"Euro Sign\",\"😀\":\"Emoji: Grinning Face\",\"\u{fb33}\":\"Hebrew Letter Dalet With Dagesh\"}",
-        );
-        check(r#"{ "b" : [ 1 , { } , [ ] ] , "a" : true }"#, r#"{"a":true,"b":[1,{},[]]}"#);
-        // Only the outermost member of that name is left out.
-        check(r#"{"integrity":{"x":1},"a":{"integrity":null}}"#, r#"{"a":{"integrity":null}}"#);
-    }
-
-    #[test]
-    fn strings_are_written_in_one_way() {
-        // RFC 8785 §3.2.2: input and output of its sample.
-        check(
-            r#""\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/""#,
-            "\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"",
-        );
-        check(r#""\b\f\t\r\u007f""#, "\"\\b\\f\\t\\r\u{7f}\"");
-    }
-
-    #[test]
-    fn numbers_are_written_as_ecmascript_does() {
-        // RFC 8785 appendix B.
-        for (bits, text) in [
-            (0x0000_0000_0000_0000_u64, "0"),
-            (0x8000_0000_0000_0000, "0"),
-            (0x0000_0000_0000_0001, "5e-324"),
-            (0x8000_0000_0000_0001, "-5e-324"),
-            (0x7fef_ffff_ffff_ffff, "1.7976931348623157e+308"),
-            (0xffef_ffff_ffff_ffff, "-1.7976931348623157e+308"),
-            (0x4340_0000_0000_0000, "9007199254740992"),
-            (0xc340_0000_0000_0000, "-9007199254740992"),
-            (0x4430_0000_0000_0000, "295147905179352830000"),
-            (0x44b5_2d02_c7e1_4af5, "9.999999999999997e+22"),
-            (0x44b5_2d02_c7e1_4af6, "1e+23"),
-            (0x44b5_2d02_c7e1_4af7, "1.0000000000000001e+23"),
-            (0x444b_1ae4_d6e2_ef4e, "999999999999999700000"),
-            (0x444b_1ae4_d6e2_ef4f, "999999999999999900000"),
-            (0x444b_1ae4_d6e2_ef50, "1e+21"),
-            (0x3eb0_c6f7_a0b5_ed8c, "9.999999999999997e-7"),
-            (0x3eb0_c6f7_a0b5_ed8d, "0.000001"),
-            (0x41b3_de43_5555_5553, "333333333.3333332"),
-            (0x41b3_de43_5555_5557, "333333333.33333343"),
-        ] {
-            assert_eq!(number(f64::from_bits(bits)).as_deref(), Some(text));
-        }
-        assert_eq!(number(f64::NAN), None);
-        assert_eq!(number(f64::INFINITY), None);
-        assert_eq!(number(-0.000_003_671).as_deref(), Some("-0.000003671"));
-    }
-
-    #[test]
-    fn what_could_be_changed_unseen_is_refused() {
-        for (json, why) in [
-            (r#"{"a":1,"a":1}"#, NotCanonical::Duplicate),
-            (r#"{"a":1,"\u0061":2}"#, NotCanonical::Duplicate),
-            ("1.0", NotCanonical::Number),
-            ("18446744073709551615", NotCanonical::Number),
-            ("-0", NotCanonical::Number),
-            ("01", NotCanonical::Number),
-            ("1E3", NotCanonical::Number),
-            ("{\"a\":1} x", NotCanonical::Syntax),
-            ("\"\\ud800\"", NotCanonical::Syntax),
-            ("\"\u{1}\"", NotCanonical::Syntax),
-            ("\"\\u+123\"", NotCanonical::Syntax),
-            ("{\"a\"}", NotCanonical::Syntax),
-            ("[1,]", NotCanonical::Syntax),
-            ("", NotCanonical::Syntax),
-            ("-", NotCanonical::Syntax),
-            ("nul", NotCanonical::Syntax),
-        ] {
-            assert_eq!(canonical(json), Err(why), "{json}");
-        }
-        assert_eq!(canonical(&"[".repeat(10_000)), Err(NotCanonical::Depth));
-        check("9007199254740991", "9007199254740991");
-    }
-
-    #[test]
-    fn numbers_that_traffic_chose_do_not_cost_the_event() {
-        let json = r#"{"exp":18446744073709551615,"left":-9223372036854775808,"f":1.0,"ok":[7]}"#;
-        let plain = with_plain_numbers(json).unwrap();
-        let expected = r#"{"exp":9007199254740991,"f":"1.0","left":-9007199254740991,"ok":[7]}"#;
-        assert_eq!(canonical(&plain).as_deref(), Ok(expected));
-        assert_eq!(with_plain_numbers("{"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_canonical_stays(text in any::<String>(), bits in any::<u64>()) {
-            let mut once = Vec::new();
-            write_string(&text, &mut once);
-            let once = String::from_utf8(once).unwrap();
-            assert_eq!(canonical(&once).as_deref(), Ok(&*once));
-            assert_eq!(serde_json::from_str::<String>(&once).unwrap(), text);
-            let value = f64::from_bits(bits);
-            if let Some(text) = number(value) {
-                assert_eq!(text.parse::<f64>().unwrap(), value);
-                assert_eq!(canonical(&text).as_deref(), Ok(&*text));
-            }
-        }
-    }
-}
+mod tests;

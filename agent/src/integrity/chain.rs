@@ -1,6 +1,8 @@
 //! Links events. In: an event as JSON. Out: the same with an `integrity` member behind all others:
 //! the chain's name, the event's position, the hash before, and its own.
 
+use std::io::Write as _;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use sha2::{Digest as _, Sha256};
 
@@ -60,15 +62,14 @@ impl Chain {
         canonical::append(event, MEMBER, &mut self.canonical)?;
         let body = event.trim_end().strip_suffix('}').ok_or(NotCanonical::Syntax)?;
         let hash = hash(&self.head, &self.canonical);
-        let prev = BASE64URL.encode(self.head);
-        let member = format!(
-            ",\"{MEMBER}\":{{\"chain\":\"{}\",\"seq\":{},\"prev\":\"{prev}\",\"hash\":\"{}\"}}}}",
-            self.name,
-            self.tree.size(),
-            BASE64URL.encode(hash)
-        );
+        let (prev, own) = (BASE64URL.encode(self.head), BASE64URL.encode(hash));
+        let (chain, seq) = (&self.name, self.tree.size());
         out.extend_from_slice(body.as_bytes());
-        out.extend_from_slice(member.as_bytes());
+        // Writing to a vector cannot fail.
+        let _infallible = write!(
+            out,
+            r#","{MEMBER}":{{"chain":"{chain}","seq":{seq},"prev":"{prev}","hash":"{own}"}}}}"#
+        );
         self.head = hash;
         self.tree.push(&hash);
         Ok(())

@@ -17,7 +17,10 @@ use crate::{
     },
     flow::chunk::Connection,
     http::message::{Exchange, Phase, Role},
-    integrity::chain::Chain,
+    integrity::{
+        canonical,
+        chain::{Chain, MEMBER},
+    },
     observation::SubjectMode,
     policy::compiled::PolicyId,
 };
@@ -92,4 +95,15 @@ fn the_corpus_of_events_is_current_and_has_every_type() {
         assert!(types.contains(kind.as_str()), "{kind}");
     }
     assert!(control::sample().iter().all(|each| types.contains(each.type_name())));
+}
+
+/// What is canonical as it stands is hashed without being put in order first.
+#[test]
+fn events_of_exchanges_and_of_policies_are_written_in_canonical_form() {
+    let notices = notices().into_iter().map(|notice| json::line(&notice).unwrap());
+    for line in accesses().into_iter().chain(notices) {
+        let mut canonical = Vec::new();
+        canonical::append(&line, MEMBER, &mut canonical).unwrap();
+        assert_eq!(String::from_utf8(canonical).unwrap(), line.trim_end());
+    }
 }
