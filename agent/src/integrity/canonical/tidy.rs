@@ -241,6 +241,9 @@ impl<'a> Reader<'a> {
             if leave_out != Some(name) {
                 let name = (start, start + name.len());
                 self.members.push(Member { name, value, end: self.at, is_canonical });
+            } else if !is_canonical {
+                // It may have no canonical form, and will not be looked at again.
+                return None;
             }
             if self.takes(b'}') {
                 return Some(());
