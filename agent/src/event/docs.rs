@@ -26,6 +26,7 @@ use crate::{
         challenge::{ChallengeError, Hint},
         examination::SignatureState,
         extract::{Location, Scheme},
+        pseudonym::Withheld,
     },
 };
 
@@ -85,6 +86,7 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("token.state", TokenState::MEANINGS),
     ("token.sig_state", SignatureState::MEANINGS),
     ("identity.evidence", Evidence::MEANINGS),
+    ("identity.withheld", Withheld::MEANINGS),
     ("gap.reason", Reason::MEANINGS),
 ];
 

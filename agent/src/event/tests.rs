@@ -42,6 +42,7 @@ use crate::{
     token::{
         challenge::{ChallengeError, Hint},
         examination::SignatureState,
+        pseudonym::Withheld,
     },
 };
 
@@ -135,7 +136,7 @@ fn a_certificates_subject_is_as_private_as_a_tokens() {
     let (subject, issuer) = (Some("CN=billing,O=Example\\, Inc."), Some("CN=corp CA"));
     check_names(SubjectMode::Plain, handshake(), [subject, issuer]);
     check_names(SubjectMode::Drop, handshake(), [None, issuer]);
-    check_names(SubjectMode::Pseudonym, handshake(), [Some("brX6LGXBeCgALQYmVqqz-i"), issuer]);
+    check_names(SubjectMode::Pseudonym, handshake(), [Some("a-AqfMnA121wamXcGQuqGA"), issuer]);
 }
 
 #[test]
@@ -336,7 +337,7 @@ fn subjects_are_kept_as_privacy_has_it() {
         assert_eq!(names, [mode == SubjectMode::Plain; 2]);
     };
     check(SubjectMode::Plain, Some("f1c4"), 1);
-    check(SubjectMode::Pseudonym, Some("JV_FuX74lUCZgqvsrOJei4"), 1);
+    check(SubjectMode::Pseudonym, Some("66UyvGAC1829ahCxFCqmN2"), 1);
     check(SubjectMode::Drop, None, 0);
 }
 
@@ -396,6 +397,7 @@ fn full() -> Event {
     event.token.as_mut().unwrap().sig_state = Some(SignatureState::Ok);
     let identity = event.identity.as_mut().unwrap();
     identity.username = identity.subject.clone();
+    identity.withheld = Some(Withheld::Forgotten);
     identity.tenant = identity.subject.clone();
     judged(&mut event);
     let container = Some(Container { id: "c".to_owned() });
