@@ -44,8 +44,16 @@ pub fn load_or_create(path: &Path) -> Result<SubjectKey, KeyFileError> {
 /// # Errors
 /// If the file cannot be read, or others than its owner have access to it.
 pub fn load(path: &Path) -> Result<Option<SubjectKey>, KeyFileError> {
-    let opened = keyfile::open(path, OpenOptions::new().read(true))?;
-    opened.map(|(mut file, length)| read(&mut file, length, path)).transpose()
+    loop {
+        let before = Stamp::of(path);
+        let opened = keyfile::open(path, OpenOptions::new().read(true))?;
+        let key = opened.map(|(mut file, length)| read(&mut file, length, path)).transpose();
+        // One that was opened, then replaced and overwritten, is none; who replaced it is done.
+        match key {
+            Err(KeyFileError::Subject { .. }) if Stamp::of(path) != before => {}
+            key => return key,
+        }
+    }
 }
 
 /// A key that dies with the process.
@@ -220,6 +228,22 @@ mod tests {
         assert_eq!(forget(&path, &["alice"]), 0);
         assert_eq!(Stamp::of(&path), before);
         assert!(change(&dir.path().join("other"), |_| (true, ())).unwrap().is_none());
+    }
+
+    #[test]
+    fn who_reads_while_others_forget_always_finds_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("subject.key");
+        let key = load_or_create(&path).unwrap();
+        let bob = key.pseudonym("bob");
+        thread::scope(|scope| {
+            let forgetting = scope.spawn(|| {
+                (0..60).for_each(|each| assert_eq!(forget(&path, &[&each.to_string()]), 1));
+            });
+            while !forgetting.is_finished() {
+                assert_eq!(load(&path).unwrap().unwrap().pseudonym("bob"), bob);
+            }
+        });
     }
 
     #[test]

@@ -89,12 +89,20 @@ pub(crate) fn observe(
     connection: &Connection,
     mode: SubjectMode,
 ) -> Observation {
-    let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
     let naming = match mode {
         SubjectMode::Plain => Naming::Plain,
         SubjectMode::Pseudonym => Naming::Pseudonym(Pseudonyms::new(subject_key(7))),
         SubjectMode::Drop => Naming::Drop,
     };
+    observe_as(exchange, connection, naming)
+}
+
+pub(crate) fn observe_as(
+    exchange: &Exchange,
+    connection: &Connection,
+    naming: Naming,
+) -> Observation {
+    let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
     let mut observer = Observer::new(key, naming, &Standing::default());
     observer.observe(exchange, connection, START.plus(3_000_000))
 }
