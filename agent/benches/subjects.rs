@@ -35,7 +35,5 @@ fn of_a_name_seen_before(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [0, 1000])]
 fn forgetting(bencher: Bencher<'_, '_>, forgotten: usize) {
-    bencher
-        .with_inputs(|| key(forgotten))
-        .bench_local_values(|mut key| key.forget(black_box(NAME)));
+    bencher.with_inputs(|| key(forgotten)).bench_local_refs(|key| key.forget(black_box(NAME)));
 }
