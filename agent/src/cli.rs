@@ -34,6 +34,8 @@ pub enum Command {
     Probe(Probe),
     /// Look at tokens.
     Token(Token),
+    /// Tell whose a pseudonym is, and forget people's.
+    Subject(Subject),
     /// Look at policies: what is wrong with one, what it says of a call, what one could be.
     Policy(Policy),
     /// Look at what can be configured.
@@ -164,6 +166,51 @@ pub struct Inspect {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `scopewatch subject`
+#[derive(Debug, Args)]
+pub struct Subject {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SubjectCommand,
+}
+
+/// What can be done with names and pseudonyms of people. Names are read on standard input, one a
+/// line.
+#[derive(Debug, Subcommand)]
+pub enum SubjectCommand {
+    /// Read names on standard input, one a line, and print their pseudonyms.
+    Pseudonym(SubjectKey),
+    /// Tell which of the names on standard input are called so; exit code 1 if none is.
+    Lookup {
+        /// Pseudonyms as events have them; behind `--`, if one begins with a hyphen.
+        #[arg(required = true)]
+        pseudonyms: Vec<String>,
+        /// Whose they are.
+        #[command(flatten)]
+        key: SubjectKey,
+    },
+    /// Read names on standard input, and see to it that nobody can make their pseudonyms any more.
+    Forget {
+        /// Of the names on standard input, forget only who is called so; may be repeated.
+        #[arg(long = "pseudonym", value_name = "PSEUDONYM", allow_hyphen_values = true)]
+        pseudonyms: Vec<String>,
+        /// Whose they are.
+        #[command(flatten)]
+        key: SubjectKey,
+    },
+}
+
+/// The key that pseudonyms are made by.
+#[derive(Debug, Args)]
+pub struct SubjectKey {
+    /// Configuration file (YAML), which says where the key is.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Key file, in place of the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
 }
 
 /// `scopewatch policy`

@@ -4,10 +4,12 @@
 #![expect(clippy::print_stderr, reason = "commands warn and sum up")]
 
 mod export;
+mod naming;
 mod policy;
 mod private;
 mod probe;
 mod schema;
+mod subject;
 mod token;
 mod verify;
 
@@ -39,8 +41,8 @@ use crate::{
     failure::{ExitCode, Failure, chain},
     http::body::Wanted,
     identity::host::Host,
-    observation::{Observer, PrivacyOptions},
-    pipeline::{self, Capture, Keeper, Stages, Summary},
+    observation::{Naming, Observer},
+    pipeline::{self, Capture, Erasure, Keeper, Stages, Summary},
     report::show,
     rules::Standing,
     sandbox::broker,
@@ -69,6 +71,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(cli::Token { command: cli::TokenCommand::Inspect(asked) }) => {
             token::inspect(&asked)
         }
+        Command::Subject(asked) => subject::subject(asked.command),
         Command::Policy(asked) => policy::policy(&asked),
         Command::Config(asked) => schema::config(&asked),
     }
@@ -110,6 +113,7 @@ fn live(
     board: Board,
 ) -> Result<(), Failure> {
     start_logging(kernel_log);
+    let (naming, file) = naming::live(config)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -159,7 +163,9 @@ fn live(
 
     let book = config.policy.as_deref().map(rulebook).transpose()?;
     let standing = book.as_ref().map_or_else(Standing::default, |book| Standing::new(book.rules()));
-    let stages = start_stages(config, key, &standing, host, output, &board)?;
+    let stages = start_stages(config, (key, naming), &standing, host, output, &board)?;
+    let erasure = file.map(|(file, pseudonyms)| Erasure::start(file, pseudonyms)).transpose();
+    let erasure = erasure.map_err(|error| os_failure("cannot keep the subject key", &error))?;
     let keeper = book.map(|book| Keeper::start(book, standing)).transpose();
     let keeper = keeper.map_err(|error| os_failure("cannot keep the policy", &error))?;
     let capture = Capture {
@@ -175,6 +181,9 @@ fn live(
     let (summary, counters) = pipeline::run_live(capture, stages, config, &stop, ready)
         .map_err(|error| Failure::new(ExitCode::Io, format!("{error:#}")))?;
     let _ = broker_thread.join();
+    if let Some(erasure) = erasure {
+        erasure.stop();
+    }
     if let Some(server) = server {
         server.stop();
     }
@@ -204,13 +213,13 @@ fn replay(asked: cli::Replay) -> Result<(), Failure> {
     let file = File::open(&path).map_err(|error| Failure::unreadable(&path, &error))?;
     let replay =
         Replay::open(BufReader::new(file)).map_err(|error| bad_recording(&path, &error))?;
-    let key = replay_key(&config)?;
+    let named_by = (replay_key(&config)?, naming::replayed(&config)?);
     let board = Board::default();
     let output = event_output(&output, &config, &replay.preamble.host, &board)?;
     let book = config.policy.as_deref().map(rulebook).transpose()?;
     let standing = book.map_or_else(Standing::default, |book| Standing::new(book.fixed_rules()));
     let host = replay.preamble.host.clone();
-    let stages = start_stages(&config, key, &standing, host, output, &board)?;
+    let stages = start_stages(&config, named_by, &standing, host, output, &board)?;
     let (summary, end) = pipeline::run_replay(replay, stages).map_err(|error| match error
         .downcast_ref::<ReplayError>(
     ) {
@@ -379,7 +388,7 @@ fn open_output(asked: &cli::Output) -> Result<Output, Failure> {
 
 fn start_stages(
     config: &Config,
-    key: FingerprintKey,
+    (key, naming): (FingerprintKey, Naming),
     rules: &Standing,
     host: Host,
     output: Output,
@@ -388,8 +397,7 @@ fn start_stages(
     let wanted =
         Wanted { routes: rules.follow().current().marked_routes().into(), ..config.wanted.clone() };
     let config = &Config { wanted, ..config.clone() };
-    let privacy = PrivacyOptions { subject: config.subject };
-    let observer = Observer::new(Arc::new(key), privacy, rules);
+    let observer = Observer::new(Arc::new(key), naming, rules);
     let origin = Origin::new(model_host(host));
     Stages::start(config, &observer, &origin, output, board)
         .map_err(|error| os_failure("cannot start a thread", &error))

@@ -8,6 +8,8 @@ use crate::config::error::ConfigError;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum ExitCode {
+    /// What was looked for is not there, as `grep` has it.
+    NotFound = 1,
     /// The command line is wrong.
     Usage = 64,
     /// Input is damaged.

@@ -7,11 +7,18 @@
 
 mod judged;
 mod learnt;
+mod naming;
 
 use std::sync::Arc;
 
-pub use self::judged::Judged;
-use self::judged::{Judge, Looked, Scene};
+pub use self::{
+    judged::Judged,
+    naming::{Naming, SubjectMode},
+};
+use self::{
+    judged::{Judge, Looked, Scene},
+    naming::Named,
+};
 use crate::{
     clock::Timestamp,
     flow::chunk::{
@@ -25,7 +32,6 @@ use crate::{
         path::Target,
     },
     identity::process::Process,
-    names::named_enum,
     rules::{Follower, Rules, Standing},
     text::Cuts,
     token::{
@@ -33,6 +39,7 @@ use crate::{
         challenge::{self, Challenge},
         examination::Binding,
         fingerprint::FingerprintKey,
+        pseudonym::Withheld,
         reader::Reader,
         shape::{TOKEN, is_token, without_secrets},
     },
@@ -71,32 +78,13 @@ const METHODS: &[&str] = &[
 /// Stands for methods out of the ordinary, as in OpenTelemetry's `http.request.method`.
 pub const OTHER_METHOD: &str = "_OTHER";
 
-named_enum! {
-    /// What is kept of the people in tokens.
-    pub enum SubjectMode {
-        /// Their names as the issuer has them.
-        Plain = "plain",
-        /// A pseudonym, which only the key's holder can tie to a name.
-        Pseudonym = "pseudonym",
-        /// Nothing.
-        Drop = "drop",
-    }
-}
-
-/// What may be kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PrivacyOptions {
-    /// How subjects and actors are named.
-    pub subject: SubjectMode,
-}
-
 /// Turns exchanges into observations, for one worker: it remembers the credentials that it read,
 /// and what they were shown with.
 pub struct Observer {
     reader: Reader,
     rules: Follower,
     judge: Judge,
-    privacy: PrivacyOptions,
+    naming: Naming,
 }
 
 /// One exchange, as the audit sees it.
@@ -242,6 +230,8 @@ pub struct Identity {
     pub tenant: Option<String>,
     /// Who acts for the subject, the current actor first, or their pseudonyms.
     pub actors: Vec<String>,
+    /// Why one of them is not told, or both names of the subject.
+    pub withheld: Option<Withheld>,
     /// How well that is proven.
     pub evidence: Evidence,
 }
@@ -260,11 +250,12 @@ fn told(judged: Option<&Judged>) -> usize {
 }
 
 impl Observer {
-    /// An observer that fingerprints with `key`, and judges by what `rules` has.
+    /// An observer that fingerprints with `key`, names people as `naming` says, and judges by what
+    /// `rules` has.
     #[must_use]
-    pub fn new(key: Arc<FingerprintKey>, privacy: PrivacyOptions, rules: &Standing) -> Self {
+    pub fn new(key: Arc<FingerprintKey>, naming: Naming, rules: &Standing) -> Self {
         let (reader, rules) = (Reader::new(key), rules.follow());
-        Self { reader, rules, judge: Judge::default(), privacy }
+        Self { reader, rules, judge: Judge::default(), naming }
     }
 
     /// One like it that has read nothing, for another worker; what was proved by DPoP is known to both.
@@ -272,7 +263,7 @@ impl Observer {
     pub fn fresh(&self) -> Self {
         let reader = Reader::new(Arc::clone(self.reader.key()));
         let (rules, judge) = (self.rules.clone(), self.judge.sharing());
-        Self { reader, rules, judge, privacy: self.privacy }
+        Self { reader, rules, judge, naming: self.naming.clone() }
     }
 
     /// What `exchange`, seen on `connection`, tells.
@@ -382,7 +373,9 @@ impl Observer {
         if let ShownCertificate::Certificate(ClientCertificate { thumbprint, subject, issuer }) =
             &told.client_certificate
         {
-            let subject = self.named(without_token(subject)).unwrap_or_default();
+            // One who is forgotten is left out; events have no place beside it that says why.
+            let subject = self.naming.name(without_token(subject)).ok().flatten();
+            let subject = subject.unwrap_or_default();
             Arc::make_mut(&mut kept).client_certificate =
                 ShownCertificate::Certificate(ClientCertificate {
                     thumbprint: *thumbprint,
@@ -393,18 +386,8 @@ impl Observer {
         kept
     }
 
-    /// A name of someone, as privacy allows.
-    fn named(&self, name: &str) -> Option<String> {
-        match self.privacy.subject {
-            SubjectMode::Plain => Some(name.to_owned()),
-            SubjectMode::Pseudonym => Some(self.reader.key().pseudonym(name)),
-            SubjectMode::Drop => None,
-        }
-    }
-
     fn identity(&self, credential: Option<&Credential>) -> Identity {
         let claims = credential.and_then(Credential::claims);
-        let named = |name: &String| self.named(name);
         // As the dialect of the issuer has it, where the policy names the issuer.
         let known = credential.filter(|credential| credential.examination.issuer.is_some());
         let grant = known.map(|credential| &credential.examination.grant);
@@ -415,16 +398,17 @@ impl Observer {
             (_, Some(claims)) => (claims.subject.as_ref(), claims.client_id.as_ref()),
             (_, None) => (None, None),
         };
+        let username = grant.and_then(|grant| grant.username.as_ref());
+        let Named { names: [subject, username], withheld } =
+            self.naming.person([subject, username]);
+        let actors = self.naming.people(claims.map_or(&[], |claims| &claims.actors));
         Identity {
-            subject: subject.and_then(named),
-            username: grant.and_then(|grant| grant.username.as_ref()).and_then(named),
+            subject,
+            username,
             client_id: client_id.cloned(),
             tenant: grant.and_then(|grant| grant.tenant.clone()),
-            actors: claims
-                .map_or(&[][..], |claims| &claims.actors)
-                .iter()
-                .filter_map(named)
-                .collect(),
+            actors: actors.names,
+            withheld: withheld.or(actors.withheld),
             evidence: credential.map_or(Evidence::Unknown, Credential::evidence),
         }
     }

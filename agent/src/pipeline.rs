@@ -5,12 +5,14 @@
 //!              |                        flow, http, token, observation, event
 //!              +-> discover thread -> broker thread -> kernel
 //! rules thread: files -> rules in force, which the stages follow
+//! subjects thread: a file -> the key of pseudonyms
 //! ```
 //!
 //! Every channel is bounded. A slow output fills its channel, that stops the stages and with them
 //! the drain, it leaves records in the ring, and there the kernel half counts what finds no room:
 //! nothing waits in the application, and nothing is lost uncounted.
 
+mod erasure;
 mod keeper;
 mod stages;
 
@@ -24,7 +26,11 @@ use std::{
 
 use crossbeam_channel::{Sender, bounded};
 
-pub use self::{keeper::Keeper, stages::Stages};
+pub use self::{
+    erasure::{Erasure, PERIOD as ERASURE_PERIOD},
+    keeper::Keeper,
+    stages::Stages,
+};
 
 use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},

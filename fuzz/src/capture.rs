@@ -18,7 +18,7 @@ use scopewatch::{
     },
     flow::table::{Limits, Table},
     identity::{Enricher, host::Host, process::Process},
-    observation::{Observer, PrivacyOptions, SubjectMode},
+    observation::{Naming, Observer},
     rules::Standing,
     token::fingerprint::FingerprintKey,
 };
@@ -80,13 +80,12 @@ const CONNECTIONS: usize = 16;
 impl Agent {
     fn new(must_name: bool) -> Self {
         let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
-        let privacy = PrivacyOptions { subject: SubjectMode::Plain };
         let limits =
             Limits { connections: CONNECTIONS, idle_nanos: 1_000_000_000, held_bytes: 1 << 20 };
         let host = model::Host { id: String::new(), name: String::new(), boot_id: String::new() };
         Self {
             table: Table::new(limits),
-            observer: Observer::new(key, privacy, &Standing::default()),
+            observer: Observer::new(key, Naming::Plain, &Standing::default()),
             author: Author::new(Origin::new(host)),
             named: HashSet::new(),
             must_name,

@@ -1,4 +1,4 @@
-//! Files that somebody else wrote: executables, memory maps, configuration.
+//! Files that somebody else wrote: executables, memory maps, configuration, keys.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,10 @@ use scopewatch::{
     },
     config::{compiled, raw},
     discover::maps as process_maps,
+    token::subject::SubjectKey,
 };
+
+use sha2::{Digest as _, Sha256};
 
 use crate::unhex;
 
@@ -142,4 +145,34 @@ pub fn config_seeds() -> Vec<Vec<u8>> {
         b"capture:\n  ring_bytes: 65536\n  path: call\n  workers: 2\n".to_vec(),
         b"flow: {max_connections: 16, idle_seconds: 1}\nprivacy:\n  subject: pseudonym\n".to_vec(),
     ]
+}
+
+/// A subject key: one that is accepted is written as it was read, and forgets whom it is told to, and
+/// nobody else.
+pub fn subject_key(input: &[u8]) {
+    // A checksum would keep all that is made up out; it is made to fit.
+    let body = input.strip_prefix(KEY_BEGINS).unwrap_or(input);
+    let mut bytes = [KEY_BEGINS, body].concat();
+    bytes.extend(Sha256::digest(&bytes));
+    for bytes in [input, &bytes] {
+        let Ok(mut key) = SubjectKey::decode(bytes) else { continue };
+        assert_eq!(*key.encode(), bytes);
+        let bob = key.pseudonym("bob");
+        let was_known = key.pseudonym("alice").is_some();
+        assert_eq!(key.forget("alice"), was_known);
+        assert_eq!((key.pseudonym("alice"), key.pseudonym("bob")), (None, bob));
+        let again = SubjectKey::decode(&key.encode());
+        // Where it was the last leaf of all, nothing is left to write.
+        assert!(again.is_ok() || key.encoded_len() < KEY_BEGINS.len() + 41);
+    }
+}
+
+const KEY_BEGINS: &[u8] = b"scopewatch/subject-key/v1\n";
+
+pub fn subject_key_seeds() -> Vec<Vec<u8>> {
+    let mut key = SubjectKey::new([7; 32].into());
+    let whole = key.encode().to_vec();
+    key.forget("alice");
+    let sum = |bytes: &[u8]| bytes[..bytes.len() - 32].to_vec();
+    vec![sum(&whole), sum(&key.encode()), whole]
 }

@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "site", run: files::site, seeds: files::site_seeds },
     Target { name: "maps", run: files::maps, seeds: files::maps_seeds },
     Target { name: "config", run: files::config, seeds: files::config_seeds },
+    Target { name: "subject_key", run: files::subject_key, seeds: files::subject_key_seeds },
     Target { name: "record", run: capture::record, seeds: capture::record_seeds },
     Target { name: "live", run: capture::live, seeds: capture::live_seeds },
     Target { name: "recording", run: capture::recording, seeds: capture::recording_seeds },

@@ -31,10 +31,16 @@ pub struct Call<'a> {
 
 /// The log of `calls`, each on a connection of its own, made at `at` and judged by `policy`.
 pub fn write(dir: &Path, policy: &Path, at: Timestamp, calls: &[Call<'_>]) -> Result<String> {
+    let configuration = format!("policy: {{file: {:?}}}\n", policy.display().to_string());
+    replay(dir, &configuration, at, calls)
+}
+
+/// The log of `calls`, each on a connection of its own, made at `at`, as the configuration has it.
+pub fn replay(dir: &Path, config: &str, at: Timestamp, calls: &[Call<'_>]) -> Result<String> {
     let recording = dir.join("calls.swrec");
     record(&recording, at, calls)?;
     let configuration = dir.join("scopewatch.yaml");
-    fs::write(&configuration, format!("policy: {{file: {:?}}}\n", policy.display().to_string()))?;
+    fs::write(&configuration, config)?;
     let key = dir.join("fingerprint.key");
     let arguments = ["replay", "--format", "json", "--config", path(&configuration)?];
     let arguments = [&arguments[..], &["--fingerprint-key", path(&key)?, path(&recording)?]];

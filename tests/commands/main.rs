@@ -6,6 +6,7 @@ mod fetched;
 mod openapi;
 mod policy;
 mod schema;
+mod subject;
 
 use std::ffi::OsStr;
 

@@ -4,6 +4,7 @@
 mod call_path;
 mod canary;
 mod demo_calls;
+mod erasure;
 mod export;
 mod filter_bio;
 mod lifecycle;

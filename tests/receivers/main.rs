@@ -13,5 +13,6 @@
 
 mod failures;
 mod fields;
+mod payloads;
 mod refusals;
 mod run;

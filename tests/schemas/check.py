@@ -1,5 +1,5 @@
 """Checks mapped events by others' readers. In: a JSON object of texts on standard input: `native`
-events and the same in each format, lines each. Out: a line for each problem, and last one that
+events and the same in each format, lines each, and `schema`, the fields of ECS. Out: a line for each problem, and last one that
 says how much was looked at."""
 
 import json
@@ -10,44 +10,9 @@ import pycef
 import rfc8785
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-# Types of ECS 9 fields, by hand from its field reference: the schema itself is in no package.
-ECS = {
-    "@timestamp": "date", "message": "text", "log.level": "keyword", "ecs.version": "keyword",
-    "agent.type": "keyword", "agent.version": "keyword",
-    "client.address": "keyword", "client.ip": "ip", "client.port": "long",
-    "container.id": "keyword",
-    "event.action": "keyword", "event.category": "keyword[]", "event.created": "date",
-    "event.dataset": "keyword", "event.duration": "long", "event.id": "keyword",
-    "event.kind": "keyword", "event.module": "keyword", "event.outcome": "keyword",
-    "event.reason": "keyword", "event.sequence": "long", "event.severity": "long",
-    "event.type": "keyword[]", "event.hash": "keyword",
-    "host.boot.id": "keyword", "host.id": "keyword", "host.name": "keyword",
-    "http.request.body.bytes": "long", "http.request.bytes": "long",
-    "http.request.method": "keyword", "http.response.body.bytes": "long",
-    "http.response.status_code": "long", "http.version": "keyword",
-    "network.protocol": "keyword", "network.transport": "keyword",
-    "process.executable": "keyword", "process.name": "keyword", "process.pid": "long",
-    "process.start": "date",
-    "server.address": "keyword", "server.domain": "keyword", "server.ip": "ip",
-    "server.port": "long",
-    "span.id": "keyword", "trace.id": "keyword",
-    "tls.cipher": "keyword", "tls.version": "keyword", "tls.resumed": "boolean",
-    "tls.next_protocol": "keyword", "tls.client.server_name": "keyword",
-    "network.forwarded_ip": "ip", "tls.client.subject": "keyword", "tls.client.issuer": "keyword",
-    "url.domain": "keyword", "url.path": "keyword", "url.scheme": "keyword",
-    "user.domain": "keyword", "user.id": "keyword", "user.name": "keyword",
-    "user.roles": "keyword[]", "user_agent.original": "keyword",
-}
-# Values that ECS allows, and which `event.type` goes with which `event.category`.
-KINDS = {"alert", "asset", "enrichment", "event", "metric", "state", "pipeline_error", "signal"}
-OUTCOMES = {"success", "failure", "unknown"}
-CATEGORIES = {
-    "api": {"access", "admin", "allowed", "change", "creation", "deletion", "denied", "end", "info",
-            "start", "user"},
-    "web": {"access", "error", "info"},
-    "configuration": {"access", "change", "creation", "deletion", "info"},
-    "process": {"access", "change", "end", "info", "start"},
-}
+# What a value of each type of Elasticsearch's is in JSON.
+ONE = {"keyword": str, "constant_keyword": str, "wildcard": str, "match_only_text": str, "date": str,
+       "ip": str, "long": int, "boolean": bool}
 
 
 def ocsf(event, say):
@@ -69,26 +34,28 @@ def leaves(value, path=""):
 
 
 def ecs(event, say):
-    one = {"keyword": str, "text": str, "date": str, "ip": str, "long": int, "boolean": bool}
+    kinds = set()
     for path, value in leaves(event):
         if path.startswith("scopewatch."):
             continue
-        kind = ECS.get(path)
-        if kind is None:
+        field = ECS.get(path)
+        if field is None:
             say(f"{path} is no field of ECS")
             continue
-        if kind.endswith("[]"):
-            good = isinstance(value, list) and all(isinstance(each, str) for each in value)
-        else:
-            good = type(value) is one[kind]
-        if not good:
-            say(f"{path} is no {kind}: {value!r}")
-    meta = event["event"]
-    if meta.get("kind") not in KINDS or meta.get("outcome", "unknown") not in OUTCOMES:
-        say(f"kind or outcome: {meta}")
-    allowed = set().union(*(CATEGORIES.get(each, set()) for each in meta["category"]))
-    if not set(meta["category"]) <= set(CATEGORIES) or not set(meta["type"]) <= allowed:
-        say(f"category and type: {meta['category']} {meta['type']}")
+        is_list = "array" in field["normalize"]
+        values = value if is_list and isinstance(value, list) else [value]
+        if is_list is not isinstance(value, list) or any(
+                type(each) is not ONE[field["type"]] for each in values):
+            say(f"{path} is no {field['type']}{'[]' * is_list}: {value!r}")
+            continue
+        allowed = {each["name"]: each for each in field.get("allowed_values", [])}
+        if allowed and not set(values) <= set(allowed):
+            say(f"{path} may not be {value!r}")
+        if path == "event.category":
+            for each in values:
+                kinds |= set(allowed.get(each, {}).get("expected_event_types", []))
+    if not set(event["event"]["type"]) <= kinds:
+        say(f"type {event['event']['type']} is none of {kinds}")
 
 
 def plain(value):
@@ -161,6 +128,7 @@ def canonical(text, ours, say):
 
 OCSF = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0"))
 GIVEN = json.load(sys.stdin)
+ECS = GIVEN.pop("schema", {})
 NATIVE = [json.loads(line) for line in GIVEN["native"].splitlines()]
 LOOKED = {}
 

@@ -10,11 +10,10 @@ use zeroize::Zeroizing;
 use crate::{
     cli,
     clock::Timestamp,
-    commands::{configuration, print, replay_key},
+    commands::{configuration, naming, print},
     config::policyfile,
     failure::{ExitCode, Failure, chain},
     keyring,
-    observation::SubjectMode,
     token::{
         MAX_TOKEN,
         inspect::{self, Inspection, Outcome},
@@ -46,14 +45,8 @@ pub fn inspect(asked: &cli::Inspect) -> Result<(), Failure> {
         (None, Some(path)) => inspect::trust_by_keys(token, keys(path)?),
         (None, None) => Trust::default(),
     };
-    let inspection = match config.subject {
-        SubjectMode::Plain => inspect::inspect(token, &trust, at, &|name| Some(name.to_owned())),
-        SubjectMode::Pseudonym => {
-            let key = replay_key(&config)?;
-            inspect::inspect(token, &trust, at, &|name| Some(key.pseudonym(name)))
-        }
-        SubjectMode::Drop => inspect::inspect(token, &trust, at, &|_| None),
-    };
+    let naming = naming::replayed(&config)?;
+    let inspection = inspect::inspect(token, &trust, at, &|name| naming.name(name).ok().flatten());
     let text = if *json {
         serde_json::to_string_pretty(&inspection).unwrap_or_default()
     } else {

@@ -42,6 +42,8 @@ pub struct Config {
     pub subject: SubjectMode,
     /// File with the key of fingerprints.
     pub fingerprint_key: PathBuf,
+    /// File with the key of pseudonyms.
+    pub subject_key: PathBuf,
     /// File with the policy.
     pub policy: Option<PathBuf>,
     /// Where events go; `None` for standard output.
@@ -59,7 +61,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         capture:
             raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets, form_bodies },
         flow: raw::Flow { max_connections, idle_seconds, max_held_bytes },
-        privacy: raw::Privacy { subject, fingerprint_key },
+        privacy: raw::Privacy { subject, fingerprint_key, subject_key },
         policy: raw::Policy { file: policy },
         export,
         status,
@@ -92,6 +94,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         held_bytes_per_worker: held / workers,
         subject,
         fingerprint_key,
+        subject_key,
         policy,
         export: export::compile(export)?,
         status: status::compile(status)?,

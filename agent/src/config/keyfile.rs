@@ -1,4 +1,5 @@
 //! The file that holds a deployment's fingerprint key. In: its path. Out: a [`FingerprintKey`].
+//! `subjectfile.rs` keeps the subject key by the same rules.
 //!
 //! The file is 32 random bytes, readable by its owner alone. It comes into being whole or not at
 //! all: agents that start at once agree on one key, and a crash leaves no half of one.
@@ -14,7 +15,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
-use crate::token::fingerprint::{FingerprintKey, KEY_BYTES};
+use crate::token::{
+    fingerprint::{FingerprintKey, KEY_BYTES},
+    subject::SubjectKeyError,
+};
 
 /// Bits of a mode that let others than the owner at the key.
 const OTHERS: u32 = 0o077;
@@ -66,6 +70,14 @@ pub enum KeyFileError {
         /// Its length in bytes.
         length: u64,
     },
+    /// It holds no subject key.
+    #[error("key file {} holds no subject key: {source}", path.display())]
+    Subject {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: SubjectKeyError,
+    },
 }
 
 /// The key in the file at `path`; a new one is made if there is no such file.
@@ -87,10 +99,9 @@ pub fn bytes(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
     if let Some(key) = read(path)? {
         return Ok(key);
     }
-    create(path)?;
+    create(path, random()?.as_slice())?;
     // Read back, since another agent may have been first.
-    let gone = || io::Error::from(io::ErrorKind::NotFound);
-    read(path)?.ok_or_else(gone).map_err(failed("read back", path))
+    read(path)?.ok_or_else(|| gone(path))
 }
 
 /// A key that dies with the process, for fingerprints that need not outlive it.
@@ -112,21 +123,33 @@ pub fn load(path: &Path) -> Result<Option<FingerprintKey>, KeyFileError> {
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_BYTES]>>, KeyFileError> {
-    // Without O_NONBLOCK, a FIFO in the file's place would stop the agent from starting.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("open", path)(error)),
+    let Some((mut file, length)) = open(path, OpenOptions::new().read(true))? else {
+        return Ok(None);
     };
-    check(&file, path)?;
+    if usize::try_from(length) != Ok(KEY_BYTES) {
+        return Err(KeyFileError::Length { path: path.to_owned(), length });
+    }
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     file.read_exact(bytes.as_mut_slice()).map_err(failed("read", path))?;
     Ok(Some(bytes))
 }
 
-/// Looks at the open file, not at the path, which may name another by now.
-fn check(file: &File, path: &Path) -> Result<(), KeyFileError> {
+/// The file at `path` and its length, if nobody else can reach what is in it; `None` if there is no
+/// such file.
+pub(super) fn open(
+    path: &Path,
+    options: &mut OpenOptions,
+) -> Result<Option<(File, u64)>, KeyFileError> {
+    // Without O_NONBLOCK, a FIFO in the file's place would stop the agent from starting.
+    match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => check(&file, path).map(|length| Some((file, length))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("open", path)(error)),
+    }
+}
+
+/// Looks at the open file, not at the path, which may name another by now; its length.
+fn check(file: &File, path: &Path) -> Result<u64, KeyFileError> {
     let found = file.metadata().map_err(failed("examine", path))?;
     let path = || path.to_owned();
     let mode = found.mode() & 0o7777;
@@ -139,18 +162,14 @@ fn check(file: &File, path: &Path) -> Result<(), KeyFileError> {
     if ![0, geteuid().as_raw()].contains(&found.uid()) {
         return Err(KeyFileError::ForeignOwner { path: path(), owner: found.uid() });
     }
-    if usize::try_from(found.len()) != Ok(KEY_BYTES) {
-        return Err(KeyFileError::Length { path: path(), length: found.len() });
-    }
-    Ok(())
+    Ok(found.len())
 }
 
 /// Writes a new key under a name that nobody else uses, then links it to `path`: linking is
 /// atomic, and it replaces nothing.
-fn create(path: &Path) -> Result<(), KeyFileError> {
-    let key = random()?;
+pub(super) fn create(path: &Path, key: &[u8]) -> Result<(), KeyFileError> {
     let draft = draft_name(path)?;
-    let written = write(&draft, key.as_slice()).map_err(failed("write", &draft));
+    let written = write(&draft, key).map(drop).map_err(failed("write", &draft));
     let linked = written.and_then(|()| match std::fs::hard_link(&draft, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(failed("create", path)(error))
@@ -162,7 +181,7 @@ fn create(path: &Path) -> Result<(), KeyFileError> {
     linked.and(removed)
 }
 
-fn draft_name(path: &Path) -> Result<PathBuf, KeyFileError> {
+pub(super) fn draft_name(path: &Path) -> Result<PathBuf, KeyFileError> {
     let suffix = random()?;
     let suffix = BASE64URL.encode(suffix.as_slice());
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -171,13 +190,19 @@ fn draft_name(path: &Path) -> Result<PathBuf, KeyFileError> {
     Ok(path.with_file_name(name))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
-fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
+/// The error of a file that somebody removed meanwhile.
+pub(super) fn gone(path: &Path) -> KeyFileError {
+    failed("read back", path)(io::Error::from(io::ErrorKind::NotFound))
+}
+
+pub(super) fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
     let source = Path::new("/dev/urandom");
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     let mut file = File::open(source).map_err(failed("open", source))?;
@@ -185,7 +210,7 @@ fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyFileError> {
     Ok(bytes)
 }
 
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> KeyFileError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> KeyFileError {
     move |source| KeyFileError::Io { action, path: path.to_owned(), source }
 }
 

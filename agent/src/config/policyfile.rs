@@ -5,17 +5,19 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::policy::{
-    compile::{self, Compiled, MAX_LENGTH},
-    compiled::{Policy, PolicyId},
-    diff::{Diff, diff},
-    error::{Located, Problem, Problems},
-    place::Place,
+use crate::{
+    config::stamp::Stamp,
+    policy::{
+        compile::{self, Compiled, MAX_LENGTH},
+        compiled::{Policy, PolicyId},
+        diff::{Diff, diff},
+        error::{Located, Problem, Problems},
+        place::Place,
+    },
 };
 
 /// Reads and compiles the policy at `path`.
@@ -86,15 +88,6 @@ pub struct PolicyFile {
     seen: Vec<(PathBuf, Option<Stamp>)>,
 }
 
-/// What tells that a file is another.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
 impl PolicyFile {
     /// Reads the policy at `path`.
     ///
@@ -146,7 +139,7 @@ impl PolicyFile {
         let known = std::mem::take(&mut self.seen);
         let stamp = |path: PathBuf| {
             let before = known.iter().find(|(it, _)| *it == path).map(|(_, stamp)| *stamp);
-            let stamp = before.unwrap_or_else(|| stamp_of(&path));
+            let stamp = before.unwrap_or_else(|| Stamp::of(&path));
             (path, stamp)
         };
         self.seen = paths.into_iter().map(stamp).collect();
@@ -160,18 +153,7 @@ impl PolicyFile {
 }
 
 fn stamps(paths: Vec<PathBuf>) -> Vec<(PathBuf, Option<Stamp>)> {
-    paths.into_iter().map(|path| (path.clone(), stamp_of(&path))).collect()
-}
-
-/// `None` for a file that is not there, as while an editor replaces it.
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    let found = std::fs::metadata(path).ok()?;
-    Some(Stamp {
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.size(),
-        modified: (found.mtime(), found.mtime_nsec()),
-    })
+    paths.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect()
 }
 
 #[cfg(test)]

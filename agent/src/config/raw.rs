@@ -125,6 +125,10 @@ pub struct Privacy {
     /// File with the 32-byte key of fingerprints; made if absent. Agents that shall agree on
     /// fingerprints share it.
     pub fingerprint_key: PathBuf,
+    /// File with the key of pseudonyms, which `scopewatch subject forget` changes; made if absent.
+    /// Agents that shall agree on pseudonyms begin with copies of one. It is read again when it
+    /// changes, and on SIGHUP.
+    pub subject_key: PathBuf,
 }
 
 /// `policy:`
@@ -157,8 +161,12 @@ impl Default for Flow {
 
 impl Default for Privacy {
     fn default() -> Self {
-        let fingerprint_key = PathBuf::from("/var/lib/scopewatch/fingerprint.key");
-        Self { subject: SubjectMode::Plain, fingerprint_key }
+        let file = |name| PathBuf::from("/var/lib/scopewatch").join(name);
+        Self {
+            subject: SubjectMode::Plain,
+            fingerprint_key: file("fingerprint.key"),
+            subject_key: file("subject.key"),
+        }
     }
 }
 

@@ -488,6 +488,7 @@ fn identity(credential: &token::Credential, seen: &Observation) -> Identity {
         acr: claims.and_then(|claims| claims.acr.clone()),
         auth_time: claims.and_then(|claims| claims.auth_time),
         session: claims.and_then(|claims| claims.session.clone()),
+        withheld: seen.identity.withheld,
         actor_chain: seen.identity.actors.clone(),
         amr: claims.map_or_else(Vec::new, |claims| claims.amr.clone()),
     }

@@ -26,6 +26,7 @@ use crate::{
         challenge::{ChallengeError, Hint},
         examination::SignatureState,
         extract::{Location, Scheme},
+        pseudonym::Withheld,
     },
 };
 
@@ -62,6 +63,25 @@ const GROUPS: &[(&str, &[Field])] = &[
     ("health.sinks", SinkHealth::FIELDS),
 ];
 
+/// What sinks see beside: see `integrity/` and `event/mapping/shrink.rs`.
+const ADDED: &[(&str, &[Field])] = &[
+    ("event", &[added("is_truncated", "bool", "Some fields were left out, as all had no room.")]),
+    (
+        "integrity",
+        &[
+            added("chain", "String", "Names the chain that the event is of."),
+            added("seq", "u64", "Its position there."),
+            added("prev", "String", "Hash of the event before."),
+            added("hash", "String", "Its own hash."),
+        ],
+    ),
+];
+
+const fn added(name: &'static str, rust_type: &'static str, meaning: &'static str) -> Field {
+    let (presence, unit, source) = (Presence::Optional, "", "");
+    Field { name, rust_type, presence, unit, source, meaning }
+}
+
 /// The fields that hold one of a closed set of names, and those names.
 pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("event.type", EventType::MEANINGS),
@@ -85,8 +105,21 @@ pub(crate) const NAMES: &[(&str, &[(&str, &str)])] = &[
     ("token.state", TokenState::MEANINGS),
     ("token.sig_state", SignatureState::MEANINGS),
     ("identity.evidence", Evidence::MEANINGS),
+    ("identity.withheld", Withheld::MEANINGS),
     ("gap.reason", Reason::MEANINGS),
 ];
+
+/// Every field that is no group, by its path, in the order of the event; those that are added behind
+/// it, where it goes to sinks, at the end.
+pub fn fields() -> impl Iterator<Item = (String, &'static Field)> {
+    let known = GROUPS.iter().chain(ADDED).flat_map(|(group, fields)| {
+        let dot = if group.is_empty() { "" } else { "." };
+        fields.iter().map(move |field| {
+            (format!("{group}{dot}{}", field.name.trim_start_matches("r#")), field)
+        })
+    });
+    known.filter(|(_, field)| field.unit != "group")
+}
 
 /// The page that documents every field of an event.
 #[must_use]

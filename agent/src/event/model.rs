@@ -24,6 +24,7 @@ use crate::{
         challenge::{ChallengeError, Hint},
         examination::SignatureState,
         extract::{Location, Scheme},
+        pseudonym::Withheld,
     },
 };
 
@@ -517,6 +518,9 @@ group! {
             auth_time: u64 ["seconds since 1970", "OpenID Connect Core §2"],
             /// Session at the issuer.
             session: String ["text, up to 512 bytes", "OpenID Connect Front-Channel Logout §3"],
+            /// Why somebody has no pseudonym: the subject, of whom then neither name is told, or one
+            /// of those who act for them.
+            withheld: Withheld ["one of", ""],
         }
         list {
             /// Who acts for the subject, the current actor first, up to 16; or their pseudonyms.

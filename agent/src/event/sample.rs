@@ -18,9 +18,9 @@ use crate::{
         message::{Exchange, Fields, Request, Response, Role, Version},
     },
     identity::process::Process,
-    observation::{Observation, Observer, PrivacyOptions, SubjectMode},
+    observation::{Naming, Observation, Observer, SubjectMode},
     rules::Standing,
-    token::fingerprint::FingerprintKey,
+    token::{fingerprint::FingerprintKey, pseudonym::Pseudonyms, testing::subject_key},
 };
 
 /// 2026-11-22T10:04:31.118204Z
@@ -87,10 +87,23 @@ pub(crate) fn connection(role: Role) -> Connection {
 pub(crate) fn observe(
     exchange: &Exchange,
     connection: &Connection,
-    subject: SubjectMode,
+    mode: SubjectMode,
+) -> Observation {
+    let naming = match mode {
+        SubjectMode::Plain => Naming::Plain,
+        SubjectMode::Pseudonym => Naming::Pseudonym(Pseudonyms::new(subject_key(7))),
+        SubjectMode::Drop => Naming::Drop,
+    };
+    observe_as(exchange, connection, naming)
+}
+
+pub(crate) fn observe_as(
+    exchange: &Exchange,
+    connection: &Connection,
+    naming: Naming,
 ) -> Observation {
     let key = Arc::new(FingerprintKey::new(Zeroizing::new([7; 32])));
-    let mut observer = Observer::new(key, PrivacyOptions { subject }, &Standing::default());
+    let mut observer = Observer::new(key, naming, &Standing::default());
     observer.observe(exchange, connection, START.plus(3_000_000))
 }
 

@@ -21,7 +21,9 @@ use crate::{
         json,
         model::{Authz, Container, Event, EventType, Process, Rpc, ServerOutcome, Severity, Time},
         notice::Notice,
-        sample::{START, author, connection, event, event_of, exchange, jwt, observe, origin},
+        sample::{
+            START, author, connection, event, event_of, exchange, jwt, observe, observe_as, origin,
+        },
         shared::Shared,
         verdict::{Required, Route},
         volume::Told,
@@ -35,13 +37,15 @@ use crate::{
         message::{Exchange, Note, Phase, Role},
         operation::Protocol,
     },
-    observation::SubjectMode,
+    observation::{Naming, Observation, SubjectMode},
     policy::{
         compiled::PolicyId, diff::Diff, judgement::Verdict, outcome::Finding, raw::Sensitivity,
     },
     token::{
         challenge::{ChallengeError, Hint},
         examination::SignatureState,
+        pseudonym::{Pseudonyms, Withheld},
+        testing::subject_key,
     },
 };
 
@@ -122,8 +126,12 @@ fn the_handshake_of_the_connection_is_told() {
 /// Subject and issuer of the client's certificate, as an event has them.
 #[track_caller]
 fn check_names(mode: SubjectMode, handshake: Handshake, expected: [Option<&str>; 2]) {
-    let observation = observe(&rfc9068(), &over(handshake), mode);
-    let event = author().access(0, &observation);
+    check_shown(&observe(&rfc9068(), &over(handshake), mode), expected);
+}
+
+#[track_caller]
+fn check_shown(observation: &Observation, expected: [Option<&str>; 2]) {
+    let event = author().access(0, observation);
     let certificate = event.tls.unwrap().client_cert.clone().unwrap();
     let ClientCert { x5t_s256, subject, issuer } = certificate;
     assert_eq!(x5t_s256, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
@@ -135,7 +143,17 @@ fn a_certificates_subject_is_as_private_as_a_tokens() {
     let (subject, issuer) = (Some("CN=billing,O=Example\\, Inc."), Some("CN=corp CA"));
     check_names(SubjectMode::Plain, handshake(), [subject, issuer]);
     check_names(SubjectMode::Drop, handshake(), [None, issuer]);
-    check_names(SubjectMode::Pseudonym, handshake(), [Some("brX6LGXBeCgALQYmVqqz-i"), issuer]);
+    check_names(SubjectMode::Pseudonym, handshake(), [Some("a-AqfMnA121wamXcGQuqGA"), issuer]);
+}
+
+#[test]
+fn a_certificate_of_who_is_forgotten_has_no_subject() {
+    let mut key = subject_key(7);
+    key.forget("CN=billing,O=Example\\, Inc.");
+    let naming = Naming::Pseudonym(Pseudonyms::new(key));
+    let observation = observe_as(&rfc9068(), &over(handshake()), naming);
+    check_shown(&observation, [None, Some("CN=corp CA")]);
+    assert_eq!(observation.identity.withheld, None, "the token's subject is another");
 }
 
 #[test]
@@ -336,7 +354,7 @@ fn subjects_are_kept_as_privacy_has_it() {
         assert_eq!(names, [mode == SubjectMode::Plain; 2]);
     };
     check(SubjectMode::Plain, Some("f1c4"), 1);
-    check(SubjectMode::Pseudonym, Some("JV_FuX74lUCZgqvsrOJei4"), 1);
+    check(SubjectMode::Pseudonym, Some("66UyvGAC1829ahCxFCqmN2"), 1);
     check(SubjectMode::Drop, None, 0);
 }
 
@@ -396,6 +414,7 @@ fn full() -> Event {
     event.token.as_mut().unwrap().sig_state = Some(SignatureState::Ok);
     let identity = event.identity.as_mut().unwrap();
     identity.username = identity.subject.clone();
+    identity.withheld = Some(Withheld::Forgotten);
     identity.tenant = identity.subject.clone();
     judged(&mut event);
     let container = Some(Container { id: "c".to_owned() });

@@ -25,7 +25,6 @@ const BLOCK_BYTES: usize = 64;
 
 // Each use of the key has a domain of its own, and no domain starts with another.
 const TOKEN_DOMAIN: &[u8] = b"scopewatch/fp/v1";
-const SUBJECT_DOMAIN: &[u8] = b"scopewatch/subject/v1";
 const KEY_ID_DOMAIN: &[u8] = b"scopewatch/key-id/v1";
 
 /// The key of a deployment: agents that share it give the same token the same fingerprint.
@@ -54,12 +53,6 @@ impl FingerprintKey {
     pub(in crate::token) fn fingerprint(&self, kind: Kind, token: &[u8]) -> Fingerprint {
         let mac = self.mac(&[TOKEN_DOMAIN, kind.as_str().as_bytes(), token]);
         Fingerprint(base64url(&mac, FINGERPRINT_CHARS))
-    }
-
-    /// Stands for a subject where its name may not be kept; as long as a fingerprint.
-    #[must_use]
-    pub fn pseudonym(&self, subject: &str) -> String {
-        base64url(&self.mac(&[SUBJECT_DOMAIN, subject.as_bytes()]), FINGERPRINT_CHARS)
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Output<Sha256> {
@@ -106,7 +99,6 @@ mod tests {
         let fp = key(7).fingerprint(Kind::Access, b"mF_9.B5f-4.1JqM");
         assert_eq!(fp.as_str(), "Lg6QWIlgKpODUzP2miGi19");
         assert_eq!(&*key(7).id(), "Ruo4n92E");
-        assert_eq!(key(7).pseudonym("alice"), "VE8vyrNahvOgUXw73gl19r");
     }
 
     #[test]

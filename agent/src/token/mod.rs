@@ -26,11 +26,13 @@ pub mod keys;
 pub mod opaque;
 mod parameters;
 pub mod profile;
+pub mod pseudonym;
 pub mod reader;
 pub mod scheme;
 pub mod secret;
 pub mod shape;
 pub mod sources;
+pub mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verify;

@@ -15,6 +15,7 @@ use super::{
     issuer::{Algorithm, Issuer},
     keys::{Held, KeySet, Trust, Trusted},
     profile::Profile,
+    subject::SubjectKey,
 };
 use crate::{
     clock::{NANOS_PER_SEC, Timestamp},
@@ -29,6 +30,10 @@ pub const NOW: u64 = 1_700_000_000;
 
 pub fn at(secs: u64) -> Timestamp {
     Timestamp(secs * NANOS_PER_SEC)
+}
+
+pub fn subject_key(byte: u8) -> SubjectKey {
+    SubjectKey::new(Zeroizing::new([byte; 32]))
 }
 
 pub fn fingerprint_key() -> FingerprintKey {

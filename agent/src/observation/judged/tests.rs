@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::{
     event::sample,
-    observation::{Observation, Observer, PrivacyOptions, SubjectMode},
+    observation::{Naming, Observation, Observer},
     policy::{compile, outcome::Finding},
     rules::{Rules, Standing},
     token::{
@@ -55,9 +55,8 @@ impl Rig {
         let held = vec![Held::configured(server.key_set())];
         let trust = trust(testing::issuer(Profile::Strict9068), held);
         let rules = Rules::new(Arc::new(policy.policy), Arc::new(trust), None);
-        let privacy = PrivacyOptions { subject: SubjectMode::Plain };
         let key = Arc::new(fingerprint_key());
-        Self { observer: Observer::new(key, privacy, &Standing::new(rules)), token, proof }
+        Self { observer: Observer::new(key, Naming::Plain, &Standing::new(rules)), token, proof }
     }
 
     fn observe(&mut self, path: &str, phase: Phase, status: Option<u16>) -> Observation {
