@@ -104,12 +104,20 @@ impl Fields {
 
     /// All fields in wire order, as (lower-case name, value).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().filter_map(|span| {
-            let start = span.start as usize;
-            let middle = start.checked_add(span.name_len as usize)?;
-            let end = middle.checked_add(span.value_len as usize)?;
-            Some((self.raw.get(start..middle)?, self.raw.get(middle..end)?))
-        })
+        self.spans.iter().filter_map(|span| self.field(span))
+    }
+
+    /// Value of the field at `position`, counted from 0.
+    #[must_use]
+    pub fn value(&self, position: usize) -> Option<&[u8]> {
+        self.spans.get(position).and_then(|span| self.field(span)).map(|(_, value)| value)
+    }
+
+    fn field(&self, span: &Span) -> Option<(&[u8], &[u8])> {
+        let start = span.start as usize;
+        let middle = start.checked_add(span.name_len as usize)?;
+        let end = middle.checked_add(span.value_len as usize)?;
+        Some((self.raw.get(start..middle)?, self.raw.get(middle..end)?))
     }
 
     /// Values of every field called `name` (given in lower case), in wire order.

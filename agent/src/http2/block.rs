@@ -36,6 +36,8 @@ pub struct Block {
     /// Length of the block in octets.
     pub octets: usize,
     conduct: Conduct,
+    /// Position of the first `host` among the fields: a block may have it a thousand times.
+    host: Option<usize>,
     cookie: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -114,11 +116,16 @@ impl Block {
     }
 
     fn add_host(&mut self, value: &[u8]) {
-        match self.fields.first("host") {
+        match self.host.and_then(|at| self.fields.value(at)) {
             Some(known) if known == value => return,
             Some(_) => self.conduct.add_other_host(),
             None => {}
         }
+        self.push_host(value);
+    }
+
+    fn push_host(&mut self, value: &[u8]) {
+        self.host.get_or_insert(self.fields.len());
         self.fields.push(b"host", value);
     }
 
@@ -127,7 +134,7 @@ impl Block {
         match name {
             b":method" => self.method = Some(text()),
             b":path" => self.path = Some(Zeroizing::new(text())),
-            b":authority" => self.fields.push(b"host", value),
+            b":authority" => self.push_host(value),
             b":protocol" => self.fields.push(b"upgrade", value),
             b":scheme" => {}
             b":status" => {
