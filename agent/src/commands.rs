@@ -37,7 +37,6 @@ use crate::{
     coverage::Reason,
     event::{access::Origin, human::Colour, model},
     failure::{ExitCode, Failure, chain},
-    http::body::Wanted,
     identity::host::Host,
     observation::{Observer, PrivacyOptions},
     pipeline::{self, Capture, Keeper, Stages, Summary},
@@ -385,13 +384,10 @@ fn start_stages(
     output: Output,
     board: &Board,
 ) -> Result<Stages, Failure> {
-    let wanted =
-        Wanted { routes: rules.follow().current().marked_routes().into(), ..config.wanted.clone() };
-    let config = &Config { wanted, ..config.clone() };
     let privacy = PrivacyOptions { subject: config.subject };
     let observer = Observer::new(Arc::new(key), privacy, rules);
     let origin = Origin::new(model_host(host));
-    Stages::start(config, &observer, &origin, output, board)
+    Stages::start(config, &observer, rules, &origin, output, board)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }
 

@@ -4,6 +4,8 @@
 //! connection that they were seen on. The table never grows beyond its cap: the connection that
 //! was idle longest is finished to make room, and counted.
 
+mod marks;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     num::NonZeroUsize,

@@ -89,6 +89,16 @@ impl Codec {
         Self { wanted, ..Self::default() }
     }
 
+    /// From the next message on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.wanted = wanted.clone();
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.read(wanted),
+            Protocol::Http2(connection) => connection.read(wanted),
+            Protocol::Unknown(_) | Protocol::Closed(_) => {}
+        }
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,

@@ -76,6 +76,11 @@ impl Connection {
         Self { wanted, ..Self::default() }
     }
 
+    /// From the next message on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.wanted = wanted.clone();
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,
