@@ -261,12 +261,16 @@ pub struct Response {
 }
 
 impl Response {
-    /// Status of a gRPC call: in the trailers, or in the head of a response that has no message.
+    /// Status of a gRPC call: in the trailers, in the head of a response that has no message, or, by
+    /// gRPC-Web, in the body.
     #[must_use]
     pub fn grpc_status(&self) -> Option<u32> {
         let status =
             self.trailers.first("grpc-status").or_else(|| self.fields.first("grpc-status"));
-        std::str::from_utf8(status?).ok()?.parse().ok()
+        match status {
+            Some(status) => std::str::from_utf8(status).ok()?.parse().ok(),
+            None => self.content.grpc_status(),
+        }
     }
 }
 

@@ -209,7 +209,7 @@ impl Scene<'_> {
                 sample.is_whole() && coding::decode(sample, &self.request.fields).is_whole()
             }
             Content::Sampled(sample) => sample.is_whole(),
-            Content::Counted | Content::Grpc(_) => false,
+            Content::Counted | Content::Grpc(_) | Content::GrpcWeb(_) => false,
         };
         is_read && !self.lacks(&[Note::RequestBodyLost, Note::Unfinished])
     }
