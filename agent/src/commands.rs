@@ -432,7 +432,8 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
-         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} unwatched={}",
+         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} contents_too_large={} content_bombs={} \
+         unwatched={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -450,6 +451,8 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         flows.skipped_bytes,
         flows.relieved,
         flows.limits_hit,
+        flows.contents_too_large,
+        flows.content_bombs,
         flows.unwatched
     );
     for reason in Reason::ALL {

@@ -262,6 +262,9 @@ impl Worker {
     fn emit(&mut self) {
         for table::Seen { exchange, connection, at } in self.seen.drain(..) {
             let observation = self.observer.observe(&exchange, &connection, at);
+            if exchange.phase == Phase::Ended {
+                self.table.counts.add_cuts(&observation.cuts);
+            }
             // Numbered where it is encoded, as several workers write events.
             let judged = observation.judged.as_ref();
             let route = judged.and_then(|judged| judged.judgement.route.as_ref());
