@@ -74,6 +74,9 @@ pub struct Fields {
     spans: Vec<Span>,
 }
 
+/// Octets of room for which nothing is copied.
+const ROOM_FREE: usize = 128;
+
 #[derive(Clone, Copy, Eq, PartialEq)]
 struct Span {
     start: u32,
@@ -100,6 +103,21 @@ impl Fields {
         self.raw.extend(name.iter().map(u8::to_ascii_lowercase));
         self.raw.extend_from_slice(value);
         self.spans.push(Span { start, name_len, value_len });
+    }
+
+    /// Gives back room beyond twice what is needed: those who bound what they hold go by
+    /// [`Self::size`].
+    pub fn fit(&mut self) {
+        let needed = self.raw.len();
+        if self.raw.capacity() > needed.saturating_mul(2).saturating_add(ROOM_FREE) {
+            // Outgrown memory is wiped, which a shrinking vector would not do.
+            let mut fitting = Zeroizing::new(Vec::with_capacity(needed));
+            fitting.extend_from_slice(&self.raw);
+            self.raw = fitting;
+        }
+        if self.spans.capacity() > self.spans.len().saturating_mul(2).saturating_add(8) {
+            self.spans.shrink_to_fit();
+        }
     }
 
     /// All fields in wire order, as (lower-case name, value).
