@@ -168,7 +168,7 @@ impl Body {
         &mut self,
         bytes: &[u8],
         content: &mut Content,
-        trailers: &mut Trailers,
+        trailers: &mut Option<Box<Trailers>>,
     ) -> usize {
         let mut used = 0_usize;
         while let Some((byte, rest)) = bytes.get(used..).and_then(<[u8]>::split_first) {
@@ -178,7 +178,7 @@ impl Body {
                 State::Chunked(chunk) if !matches!(chunk, Chunk::Data { .. }) => {
                     self.state = self.step(chunk, *byte);
                     if chunk.is_trailer() {
-                        trailers.take(*byte);
+                        Trailers::take(trailers, *byte);
                     }
                     usize::from(!matches!(self.state, State::Broken))
                 }

@@ -409,7 +409,9 @@ impl Connection {
         let Some(reading) = self.half(direction).reading.take() else { return };
         if let Some(slot) = self.pairs.slot(reading.index) {
             slot.add_anomalies(reading.kind, reading.anomalies());
-            slot.end(&reading.trailers, reading.kind);
+            if let Some(trailers) = &reading.trailers {
+                slot.end(trailers, reading.kind);
+            }
             slot.close(reading.kind, reading.ended, reading.body.len(), reading.content);
         }
     }

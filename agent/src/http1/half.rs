@@ -48,7 +48,7 @@ pub(super) struct Reading {
     /// What is read of it.
     pub(super) content: Content,
     /// Fields behind it.
-    pub(super) trailers: Trailers,
+    pub(super) trailers: Option<Box<Trailers>>,
     /// When its last byte so far came.
     pub(super) ended: Timestamp,
 }
@@ -62,8 +62,7 @@ impl Reading {
         content: Content,
         at: Timestamp,
     ) -> Self {
-        let trailers = Trailers::default();
-        Self { kind, index, body, rival, content, trailers, ended: at }
+        Self { kind, index, body, rival, content, trailers: None, ended: at }
     }
 
     /// Takes the bytes at the start of `bytes` that belong to it: how many.
@@ -96,7 +95,10 @@ pub(super) enum Refusal {
 impl Half {
     /// Bytes kept of the body under way.
     pub(super) fn read(&self) -> usize {
-        let kept = |it: &Reading| it.content.size().saturating_add(it.trailers.size());
+        let kept = |it: &Reading| {
+            let trailers = it.trailers.as_ref().map_or(0, |trailers| trailers.size());
+            it.content.size().saturating_add(trailers)
+        };
         self.reading.as_ref().map_or(0, kept)
     }
 

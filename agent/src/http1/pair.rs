@@ -83,7 +83,7 @@ impl Slot {
     /// Adds what stood behind the body of the message of this kind. That of a request says nothing
     /// that matters here.
     pub(super) fn end(&mut self, trailers: &Trailers, kind: Kind) {
-        if kind == Kind::Request || trailers.size() == 0 {
+        if kind == Kind::Request {
             return;
         }
         if trailers.is_cut() {

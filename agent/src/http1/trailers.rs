@@ -22,12 +22,15 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    /// Takes the next byte.
-    pub(super) fn take(&mut self, byte: u8) {
-        // The empty line that ends most sections, which have no field.
-        if self.octets.is_empty() && matches!(byte, b'\r' | b'\n') {
-            return;
+    /// Takes the next byte of a section that is kept in `slot` once it has a field: most are nothing but
+    /// an empty line.
+    pub(super) fn take(slot: &mut Option<Box<Self>>, byte: u8) {
+        if slot.is_some() || !matches!(byte, b'\r' | b'\n') {
+            slot.get_or_insert_default().add(byte);
         }
+    }
+
+    fn add(&mut self, byte: u8) {
         if self.octets.len() >= TRAILERS_MAX {
             self.is_cut = true;
             return;
@@ -73,9 +76,9 @@ mod tests {
     use super::*;
 
     fn of(section: &[u8]) -> Trailers {
-        let mut trailers = Trailers::default();
-        section.iter().for_each(|byte| trailers.take(*byte));
-        trailers
+        let mut slot = None;
+        section.iter().for_each(|byte| Trailers::take(&mut slot, *byte));
+        slot.map(|it| *it).unwrap_or_default()
     }
 
     fn read(section: &[u8]) -> Vec<(String, String)> {
@@ -90,6 +93,9 @@ mod tests {
         let fields = [("grpc-status", "7"), ("x", ""), ("y", "1")];
         assert_eq!(read(section), fields.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(read(b""), []);
+        let mut slot = None;
+        b"\r\n".iter().for_each(|byte| Trailers::take(&mut slot, *byte));
+        assert!(slot.is_none());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::http::{anomaly::AnomalySet, message::Fields};
 
-/// Fields for which there is room from the start. Messages of browsers and gateways have some more, of
-/// services less.
+/// Fields for which there is room from the start, at most. Messages of browsers and gateways have some
+/// more, of services less.
 const FIELDS_EXPECTED: usize = 16;
 
 /// Octets for what a block of `len` octets says, from the start: Huffman's code makes up to 8 of 5, an
@@ -67,7 +67,8 @@ pub enum Side {
 impl Block {
     /// Decodes a block. It holds what could be read even if there is an error.
     pub fn decode(decoder: &mut Decoder, octets: &[u8]) -> (Self, Result<(), DecodeError>) {
-        let fields = Fields::with_capacity(FIELDS_EXPECTED, room(octets.len()));
+        let expected = (octets.len() / 4).clamp(4, FIELDS_EXPECTED);
+        let fields = Fields::with_capacity(expected, room(octets.len()));
         let mut block = Self { octets: octets.len(), fields, ..Self::default() };
         let outcome = decoder.decode(octets, &mut |field| block.add(field));
         block.is_incomplete |= outcome.is_err();
