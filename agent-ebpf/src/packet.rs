@@ -226,17 +226,24 @@ fn begins_like_tls(ctx: &SkBuffContext, at: u32) -> bool {
     }
 }
 
-/// Whether the payload may begin a message of HTTP/1 (RFC 9112 §2.1: a method, or the version), or
-/// a side of HTTP/2 (RFC 9113 §3.4: the preface, or SETTINGS).
+/// Whether the payload may begin a message of HTTP/1 (RFC 9112 §2.1: a method, or the version), a
+/// side of HTTP/2 (RFC 9113 §3.4: the preface, or SETTINGS), or, where that was joined late, a message
+/// of it (§6.2: HEADERS).
 #[inline(always)]
 fn begins_like_http(ctx: &SkBuffContext, at: u32) -> bool {
     let Ok(head) = ctx.load::<[u8; 4]>(at as usize) else { return false };
     match head {
         [b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z', b'A'..=b'Z' | b' '] => true,
         [0, _, _, 4] => ctx.load::<[u8; 5]>(at as usize + 4).is_ok_and(|rest| rest == [0; 5]),
+        [0, _, _, 1] => ctx
+            .load::<[u8; 2]>(at as usize + 4)
+            .is_ok_and(|[flags, stream]| flags & !HEADERS_FLAGS == 0 && stream == 0),
         _ => false,
     }
 }
+
+/// Flags of a HEADERS frame (RFC 9113 §6.2). Its stream's first octet is 0 until 2^24 are used up.
+const HEADERS_FLAGS: u8 = 0x2d;
 
 /// Where a segment's payload lies in its packet.
 #[repr(C)]

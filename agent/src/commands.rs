@@ -39,7 +39,6 @@ use crate::{
     coverage::Reason,
     event::{access::Origin, human::Colour, model},
     failure::{ExitCode, Failure, chain},
-    http::body::Wanted,
     identity::host::Host,
     observation::{Naming, Observer},
     pipeline::{self, Capture, Erasure, Keeper, Stages, Summary},
@@ -394,12 +393,9 @@ fn start_stages(
     output: Output,
     board: &Board,
 ) -> Result<Stages, Failure> {
-    let wanted =
-        Wanted { routes: rules.follow().current().marked_routes().into(), ..config.wanted.clone() };
-    let config = &Config { wanted, ..config.clone() };
     let observer = Observer::new(Arc::new(key), naming, rules);
     let origin = Origin::new(model_host(host));
-    Stages::start(config, &observer, &origin, output, board)
+    Stages::start(config, &observer, rules, &origin, output, board)
         .map_err(|error| os_failure("cannot start a thread", &error))
 }
 
@@ -444,7 +440,8 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
-         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} unwatched={}",
+         mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} contents_too_large={} content_bombs={} \
+         unwatched={}",
         flows.exchanges,
         flows.connections,
         flows.evicted,
@@ -462,6 +459,8 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         flows.skipped_bytes,
         flows.relieved,
         flows.limits_hit,
+        flows.contents_too_large,
+        flows.content_bombs,
         flows.unwatched
     );
     for reason in Reason::ALL {

@@ -286,7 +286,7 @@ impl Observer {
         }
         let asked = request.as_ref().map(|request| asked(request, &mut cuts));
         if let Some(keyring) = &rules.keyring {
-            learnt::key_set(keyring, exchange, connection, asked.as_ref());
+            learnt::key_set(keyring, exchange, connection, asked.as_ref(), &mut cuts);
         }
         let handshake = connection.handshake.as_ref();
         let handshake = handshake.map(|handshake| self.handshake(handshake, &mut cuts));

@@ -30,6 +30,8 @@ pub struct Rules {
     pub keyring: Option<Arc<Keyring>>,
     /// Fields and cookies that carry tokens.
     pub sources: Sources,
+    /// Routes whose bodies name operations.
+    pub marks: Arc<[MarkedRoute]>,
 }
 
 impl Rules {
@@ -37,27 +39,25 @@ impl Rules {
     #[must_use]
     pub fn new(policy: Arc<Policy>, trust: Arc<Trust>, keyring: Option<Arc<Keyring>>) -> Self {
         let engine = Engine::new(policy);
-        let sources = sources(&engine);
-        Self { engine: Some(engine), trust, keyring, sources }
+        let (sources, marks) = (sources(&engine), marks(engine.policy()));
+        Self { engine: Some(engine), trust, keyring, sources, marks }
     }
+}
 
-    /// Routes whose bodies name operations: those that the policy has a protocol for, and more where
-    /// marks are coarser than its templates.
-    #[must_use]
-    pub fn marked_routes(&self) -> Vec<MarkedRoute> {
-        let services = self.engine.iter().flat_map(|engine| &engine.policy().services);
-        let routes = services.flat_map(|service| &service.routes);
-        let marked = routes.filter_map(|route| {
-            let protocol = match route.protocol? {
-                Protocol::Mcp => operation::Protocol::Mcp,
-                Protocol::Graphql => operation::Protocol::Graphql,
-            };
-            let path = template(route.template.as_str())?;
-            // Methods are compared where calls are judged.
-            Some(MarkedRoute { method: None, host: None, path, mark: Mark::Operation(protocol) })
-        });
-        marked.collect()
-    }
+/// Routes whose bodies name operations: those that the policy has a protocol for, and more where
+/// marks are coarser than its templates.
+fn marks(policy: &Policy) -> Arc<[MarkedRoute]> {
+    let routes = policy.services.iter().flat_map(|service| &service.routes);
+    let marked = routes.filter_map(|route| {
+        let protocol = match route.protocol? {
+            Protocol::Mcp => operation::Protocol::Mcp,
+            Protocol::Graphql => operation::Protocol::Graphql,
+        };
+        let path = template(route.template.as_str())?;
+        // Methods are compared where calls are judged.
+        Some(MarkedRoute { method: None, host: None, path, mark: Mark::Operation(protocol) })
+    });
+    marked.collect()
 }
 
 /// Fields and cookies in which services of the policy take tokens.
@@ -146,10 +146,17 @@ pub struct Follower {
 impl Follower {
     /// The newest rules.
     pub fn current(&mut self) -> &Arc<Rules> {
-        if self.standing.0.version.load(Ordering::Acquire) != self.version {
-            (self.version, self.rules) = self.standing.get();
-        }
+        let _newer = self.renewed();
         &self.rules
+    }
+
+    /// The newest rules, if they were replaced since this follower was last asked.
+    pub fn renewed(&mut self) -> Option<&Arc<Rules>> {
+        if self.standing.0.version.load(Ordering::Acquire) == self.version {
+            return None;
+        }
+        (self.version, self.rules) = self.standing.get();
+        Some(&self.rules)
     }
 }
 
@@ -173,7 +180,12 @@ mod tests {
 
     #[test]
     fn rules_that_stay_are_not_fetched_again() {
-        let mut follower = Standing::new(of_generation(1)).follow();
+        let standing = Standing::new(of_generation(1));
+        let mut follower = standing.follow();
+        assert!(follower.renewed().is_none());
+        standing.replace(of_generation(2));
+        assert_eq!(follower.renewed().map(|rules| rules.trust.generation), Some(2));
+        assert!(follower.renewed().is_none());
         let before = Arc::clone(follower.current());
         assert!(Arc::ptr_eq(&before, follower.current()));
     }

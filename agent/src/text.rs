@@ -7,16 +7,23 @@ use std::{
     fmt::{self, Write},
 };
 
-/// The fields of one observation whose content was cut to its limit.
+/// The fields of one observation whose content was cut to its limit, and content codings that were
+/// undone up to a limit only.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Cuts(BTreeSet<&'static str>);
+pub struct Cuts {
+    fields: BTreeSet<&'static str>,
+    /// Contents that were too large once their coding was undone.
+    pub contents_too_large: u64,
+    /// Contents of which a byte made too many.
+    pub content_bombs: u64,
+}
 
 impl Cuts {
     /// `value`, at most `max` bytes of it, cut between characters. A cut is recorded as `field`.
     pub fn text(&mut self, field: &'static str, value: &str, max: usize) -> String {
         let kept = value.get(..value.floor_char_boundary(max)).unwrap_or_default();
         if kept.len() < value.len() {
-            self.0.insert(field);
+            self.fields.insert(field);
         }
         kept.to_owned()
     }
@@ -31,24 +38,27 @@ impl Cuts {
         let mut items = items.into_iter();
         let kept = items.by_ref().take(max).collect();
         if items.next().is_some() {
-            self.0.insert(field);
+            self.fields.insert(field);
         }
         kept
     }
 
     /// Records that `field` was cut elsewhere.
     pub fn record(&mut self, field: &'static str) {
-        self.0.insert(field);
+        self.fields.insert(field);
     }
 
     /// Adds what was cut elsewhere.
     pub fn join(&mut self, other: &Self) {
-        self.0.extend(&other.0);
+        let Self { fields, contents_too_large, content_bombs } = other;
+        self.fields.extend(fields);
+        self.contents_too_large = self.contents_too_large.saturating_add(*contents_too_large);
+        self.content_bombs = self.content_bombs.saturating_add(*content_bombs);
     }
 
     /// Names of the fields that were cut, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().copied()
+        self.fields.iter().copied()
     }
 }
 

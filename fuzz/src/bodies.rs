@@ -25,7 +25,7 @@ pub fn coding(input: &[u8]) {
     fields.push(b"content-encoding", name.as_bytes());
     let mut sample = Sample::new(Purpose::Form);
     sample.take(body);
-    let decoded = coding::decode(&sample, &fields);
+    let decoded = coding::decode(&sample, &fields, &mut Cuts::default());
     assert!(decoded.octets().len() <= DECODED_MAX);
     if !name.contains(',') {
         assert!(decoded.octets().len() <= (body.len() * RATIO_MAX).max(4096));

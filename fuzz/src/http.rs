@@ -94,11 +94,18 @@ pub fn http1_seeds() -> Vec<Vec<u8>> {
     let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
     let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let switching = b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nwhatever";
+    let web =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 28\r\n\r\n\
+                \0\0\0\0\x02ab\x80\0\0\0\x10grpc-status: 7\r\n";
+    let text = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web-text\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n28\r\nAAAAAAJhYg==gAAAABBncnBjLXN0YXR1czogNw0K\r\n\
+                 0\r\nGrpc-Status: 7\r\n\r\n";
     vec![
         commands(&[(ASK, get), (TELL, ok), (ASK, get), (TELL, chunks)]),
         commands(&[(ASK, post), (ASK, get), (TELL, ok), (TELL, ok)]),
         commands(&[(ASK, upgrade), (TELL, switching)]),
         [&[0b101, 0b1111_1110][..], &commands(&[(ASK, get), (TELL, ok)])].concat(),
+        commands(&[(ASK, post), (TELL, web), (ASK, get), (TELL, text)]),
     ]
 }
 

@@ -52,7 +52,6 @@ pub fn reassembly(input: &[u8]) {
                 now += dice.below(20) as u64 * NANOS_PER_SEC;
                 reassembler.expire(Timestamp(now), &mut ledger, &mut out);
             }
-            2 => drop(reassembler.skip_until(start)),
             kind => {
                 let payload = stream(start, dice.below(1_500));
                 let lost = if kind == 3 { dice.below(900) as u32 } else { 0 };

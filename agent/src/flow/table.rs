@@ -4,6 +4,8 @@
 //! connection that they were seen on. The table never grows beyond its cap: the connection that
 //! was idle longest is finished to make room, and counted.
 
+mod marks;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     num::NonZeroUsize,
@@ -25,6 +27,7 @@ use crate::{
         message::{Exchange, Phase},
     },
     identity::process::Process,
+    text::Cuts,
 };
 
 /// Processes named to a worker and not known to have ended. Ones beyond it are forgotten, oldest
@@ -74,6 +77,10 @@ pub struct Counts {
     pub relieved: u64,
     /// How often limits of single connections were hit, by those that have ended.
     pub limits_hit: u64,
+    /// Contents of which more came of their coding than is looked at.
+    pub contents_too_large: u64,
+    /// Contents of which a byte made more than any honest one does.
+    pub content_bombs: u64,
     /// Connections that were not looked at for exchanges that last, as too many waited for that.
     pub unwatched: u64,
     /// Losses within streams.
@@ -85,11 +92,20 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Adds what an observation left of contents.
+    pub const fn add_cuts(&mut self, cuts: &Cuts) {
+        let Cuts { contents_too_large, content_bombs, .. } = cuts;
+        self.contents_too_large = self.contents_too_large.saturating_add(*contents_too_large);
+        self.content_bombs = self.content_bombs.saturating_add(*content_bombs);
+    }
+
     /// Adds another table's counts.
     pub const fn add(&mut self, other: Self) {
         let Self { connections, exchanges, evicted, idle, gaps, gap_bytes, skipped_bytes, .. } =
             other;
-        let Self { relieved, limits_hit, unwatched, .. } = other;
+        let Self { relieved, limits_hit, unwatched, contents_too_large, content_bombs, .. } = other;
+        self.contents_too_large = self.contents_too_large.saturating_add(contents_too_large);
+        self.content_bombs = self.content_bombs.saturating_add(content_bombs);
         self.relieved += relieved;
         self.limits_hit = self.limits_hit.saturating_add(limits_hit);
         self.unwatched += unwatched;

@@ -89,6 +89,16 @@ impl Codec {
         Self { wanted, ..Self::default() }
     }
 
+    /// From the next message on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.wanted = wanted.clone();
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.read(wanted),
+            Protocol::Http2(connection) => connection.read(wanted),
+            Protocol::Unknown(_) | Protocol::Closed(_) => {}
+        }
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,
@@ -101,11 +111,15 @@ impl Codec {
             Protocol::Unknown(opening) => match opening.take(direction, at, bytes) {
                 Told::Unsure => return,
                 Told::Http2 { used } => {
-                    self.start(
-                        Protocol::Http2(Box::new(http2::Connection::with(self.wanted.clone()))),
-                        out,
-                    );
+                    self.start_http2(out);
                     bytes.get(used..).unwrap_or_default()
+                }
+                Told::Answered { asked_at } => {
+                    self.start_http2(out);
+                    if let Protocol::Http2(connection) = &mut self.protocol {
+                        connection.settle(direction.reverse(), asked_at, out);
+                    }
+                    bytes
                 }
                 Told::NotHttp2 { used } => bytes.get(used..).unwrap_or_default(),
             },
@@ -270,11 +284,14 @@ impl Codec {
         for (direction, at, len) in opening.gaps {
             self.gap(direction, at, len, out);
         }
-        let Some((direction, at)) = opening.first else { return };
-        self.feed(direction, at, &opening.held, out);
-        if let Protocol::Http2(connection) = &mut self.protocol {
-            connection.settle(direction, at, out);
+        if let Some((direction, at)) = opening.first {
+            self.feed(direction, at, &opening.held, out);
         }
+    }
+
+    fn start_http2(&mut self, out: &mut Vec<Exchange>) {
+        let connection = http2::Connection::with(self.wanted.clone());
+        self.start(Protocol::Http2(Box::new(connection)), out);
     }
 
     /// Lets the codec of the protocol act; what is not the opening of HTTP/2 is HTTP/1.x.
@@ -335,6 +352,10 @@ enum Told {
     Http2 {
         used: usize,
     },
+    /// HTTP/2 as well: what is held are whole frames, since these bytes answer them.
+    Answered {
+        asked_at: Timestamp,
+    },
     /// As above.
     NotHttp2 {
         used: usize,
@@ -343,10 +364,11 @@ enum Told {
 
 impl Opening {
     fn take(&mut self, direction: Direction, at: Timestamp, bytes: &[u8]) -> Told {
-        if self.first.get_or_insert((direction, at)).0 != direction {
+        let (asks, asked_at) = *self.first.get_or_insert((direction, at));
+        if asks != direction {
             // A request is often a single frame, and is answered before the next one.
             let is_http2 = !self.gaps.is_empty() && http2::chain_to_end(&self.held);
-            return if is_http2 { Told::Http2 { used: 0 } } else { Told::NotHttp2 { used: 0 } };
+            return if is_http2 { Told::Answered { asked_at } } else { Told::NotHttp2 { used: 0 } };
         }
         if !self.gaps.is_empty() {
             self.held.extend_from_slice(bytes);

@@ -74,6 +74,9 @@ pub struct Fields {
     spans: Vec<Span>,
 }
 
+/// Octets of room for which nothing is copied.
+const ROOM_FREE: usize = 128;
+
 #[derive(Clone, Copy, Eq, PartialEq)]
 struct Span {
     start: u32,
@@ -102,14 +105,37 @@ impl Fields {
         self.spans.push(Span { start, name_len, value_len });
     }
 
+    /// Gives back room beyond twice what is needed: those who bound what they hold go by
+    /// [`Self::size`].
+    pub fn fit(&mut self) {
+        let needed = self.raw.len();
+        if self.raw.capacity() > needed.saturating_mul(2).saturating_add(ROOM_FREE) {
+            // Outgrown memory is wiped, which a shrinking vector would not do.
+            let mut fitting = Zeroizing::new(Vec::with_capacity(needed));
+            fitting.extend_from_slice(&self.raw);
+            self.raw = fitting;
+        }
+        if self.spans.capacity() > self.spans.len().saturating_mul(2).saturating_add(8) {
+            self.spans.shrink_to_fit();
+        }
+    }
+
     /// All fields in wire order, as (lower-case name, value).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().filter_map(|span| {
-            let start = span.start as usize;
-            let middle = start.checked_add(span.name_len as usize)?;
-            let end = middle.checked_add(span.value_len as usize)?;
-            Some((self.raw.get(start..middle)?, self.raw.get(middle..end)?))
-        })
+        self.spans.iter().filter_map(|span| self.field(span))
+    }
+
+    /// Value of the field at `position`, counted from 0.
+    #[must_use]
+    pub fn value(&self, position: usize) -> Option<&[u8]> {
+        self.spans.get(position).and_then(|span| self.field(span)).map(|(_, value)| value)
+    }
+
+    fn field(&self, span: &Span) -> Option<(&[u8], &[u8])> {
+        let start = span.start as usize;
+        let middle = start.checked_add(span.name_len as usize)?;
+        let end = middle.checked_add(span.value_len as usize)?;
+        Some((self.raw.get(start..middle)?, self.raw.get(middle..end)?))
     }
 
     /// Values of every field called `name` (given in lower case), in wire order.
@@ -253,12 +279,16 @@ pub struct Response {
 }
 
 impl Response {
-    /// Status of a gRPC call: in the trailers, or in the head of a response that has no message.
+    /// Status of a gRPC call: in the trailers, in the head of a response that has no message, or, by
+    /// gRPC-Web, in the body.
     #[must_use]
     pub fn grpc_status(&self) -> Option<u32> {
         let status =
             self.trailers.first("grpc-status").or_else(|| self.fields.first("grpc-status"));
-        std::str::from_utf8(status?).ok()?.parse().ok()
+        match status {
+            Some(status) => std::str::from_utf8(status).ok()?.parse().ok(),
+            None => self.content.grpc_status(),
+        }
     }
 }
 

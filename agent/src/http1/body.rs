@@ -1,10 +1,9 @@
 //! Where a body ends (RFC 9112 §6, §7), and how long it was once transfer coding is removed.
 //!
 //! In: what a head declares, then the bytes after it, or how many are missing. Out: when the
-//! message ends. Only the framing of chunks is read; content is
-//! passed on.
+//! message ends. Only the framing of chunks is read; content and trailers are passed on.
 
-use super::framing::Coding;
+use super::{framing::Coding, trailers::Trailers};
 use crate::http::{
     anomaly::{Anomaly, AnomalySet},
     body::Content,
@@ -14,7 +13,7 @@ use crate::http::{
 /// (RFC 9112 §7.1.1); those in use are far shorter.
 pub const MAX_CHUNK_LINE: u32 = 4 * 1024;
 
-/// Most bytes of a trailer section (RFC 9112 §7.1.2): trailers are skipped, so that the limit only
+/// Most bytes of a trailer section (RFC 9112 §7.1.2). Few of them are kept, so that the limit only
 /// keeps garbage from being read as one for ever.
 pub const MAX_TRAILERS: u32 = 64 * 1024;
 
@@ -83,6 +82,11 @@ enum Chunk {
 }
 
 impl Chunk {
+    /// Whether the byte that it waits for belongs to the trailer section.
+    const fn is_trailer(self) -> bool {
+        matches!(self, Self::Trailer | Self::TrailerField | Self::TrailerLf)
+    }
+
     /// What it is called if the body cannot be followed from here.
     const fn breach(self) -> AnomalySet {
         let mut anomalies = AnomalySet::NONE;
@@ -158,9 +162,14 @@ impl Body {
     }
 
     /// Takes the bytes at the start of `bytes` that belong to the message: how many; what is
-    /// content goes to `content`. Stops before
-    /// a byte that breaks the framing.
-    pub(super) fn advance(&mut self, bytes: &[u8], content: &mut Content) -> usize {
+    /// content goes to `content`, and trailer fields go to `trailers`. Stops before a byte that breaks
+    /// the framing.
+    pub(super) fn advance(
+        &mut self,
+        bytes: &[u8],
+        content: &mut Content,
+        trailers: &mut Option<Box<Trailers>>,
+    ) -> usize {
         let mut used = 0_usize;
         while let Some((byte, rest)) = bytes.get(used..).and_then(<[u8]>::split_first) {
             let available = rest.len().saturating_add(1);
@@ -168,6 +177,9 @@ impl Body {
                 State::End | State::Broken => break,
                 State::Chunked(chunk) if !matches!(chunk, Chunk::Data { .. }) => {
                     self.state = self.step(chunk, *byte);
+                    if chunk.is_trailer() {
+                        Trailers::take(trailers, *byte);
+                    }
                     usize::from(!matches!(self.state, State::Broken))
                 }
                 _ => {

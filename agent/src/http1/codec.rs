@@ -14,6 +14,7 @@ use super::{
     head::{Head, Kind, Parsed, Unreadable},
     pair::{MAX_PIPELINE_BYTES, Pairs, Slot},
     scan::{Flaw, Found, MAX_HEAD},
+    trailers::TRAILERS_MAX,
 };
 use crate::{
     clock::Timestamp,
@@ -26,8 +27,8 @@ use crate::{
 
 /// Most bytes that [`Connection::buffered`] reports: a head under way in each direction, what the
 /// pipeline may hold, and beyond that the last request let in, one not let in, and a response, with
-/// what is read of their bodies.
-pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + 4 * SAMPLE_MAX + MAX_PIPELINE_BYTES;
+/// what is read of their bodies and trailers.
+pub const MAX_BUFFERED: usize = 5 * MAX_HEAD + 4 * (SAMPLE_MAX + TRAILERS_MAX) + MAX_PIPELINE_BYTES;
 
 /// HTTP/1.x on one connection.
 #[derive(Default)]
@@ -76,6 +77,11 @@ impl Connection {
         Self { wanted, ..Self::default() }
     }
 
+    /// From the next message on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.wanted = wanted.clone();
+    }
+
     /// Takes bytes of one direction that came at `at`; appends the exchanges that they completed.
     pub fn feed(
         &mut self,
@@ -107,7 +113,7 @@ impl Connection {
             let used = match &mut self.half(direction).reading {
                 Some(reading) => {
                     reading.ended = at;
-                    let used = reading.body.advance(rest, &mut reading.content);
+                    let used = reading.advance(rest);
                     self.after_body(direction, out);
                     used
                 }
@@ -331,7 +337,7 @@ impl Connection {
         let body = Body::of_request(framing.coding);
         let rival = framing.rival;
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Request, index, body, rival, content, ended: at });
+            Some(Reading::new((Kind::Request, index), body, rival, content, at));
         self.after_body(direction, out);
     }
 
@@ -363,7 +369,7 @@ impl Connection {
         let body = Body::of_response(framing.coding, status, method);
         let rival = framing.rival.filter(|_| body.progress() == Progress::More);
         self.half(direction).reading =
-            Some(Reading { kind: Kind::Response, index, body, rival, content, ended: at });
+            Some(Reading::new((Kind::Response, index), body, rival, content, at));
         self.after_body(direction, out);
     }
 
@@ -388,7 +394,8 @@ impl Connection {
     /// Framing is unknown from here on: what is under way in this direction stays incomplete.
     fn lose(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
         self.counts.resyncs = self.counts.resyncs.saturating_add(1);
-        if let Some(Reading { kind, index, .. }) = self.half(direction).reading {
+        if let Some(Reading { kind, index, .. }) = &self.half(direction).reading {
+            let (kind, index) = (*kind, *index);
             self.note(index, kind.body_lost());
             self.complete(direction);
         }
@@ -402,6 +409,9 @@ impl Connection {
         let Some(reading) = self.half(direction).reading.take() else { return };
         if let Some(slot) = self.pairs.slot(reading.index) {
             slot.add_anomalies(reading.kind, reading.anomalies());
+            if let Some(trailers) = &reading.trailers {
+                slot.end(trailers, reading.kind);
+            }
             slot.close(reading.kind, reading.ended, reading.body.len(), reading.content);
         }
     }
@@ -420,8 +430,9 @@ impl Connection {
         let half = self.half(direction);
         half.has_ended = true;
         half.scanner.expect();
-        if let Some(Reading { index, body, .. }) = half.reading {
-            if !body.ends_with_connection() {
+        if let Some(Reading { index, body, .. }) = &half.reading {
+            let (index, is_unfinished) = (*index, !body.ends_with_connection());
+            if is_unfinished {
                 self.note(index, Note::Unfinished);
             }
             self.complete(direction);

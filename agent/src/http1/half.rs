@@ -4,6 +4,7 @@ use super::{
     body::{Body, Progress},
     head::Kind,
     scan::Scanner,
+    trailers::Trailers,
 };
 use crate::{
     clock::Timestamp,
@@ -46,11 +47,29 @@ pub(super) struct Reading {
     pub(super) rival: Option<u64>,
     /// What is read of it.
     pub(super) content: Content,
+    /// Fields behind it.
+    pub(super) trailers: Option<Box<Trailers>>,
     /// When its last byte so far came.
     pub(super) ended: Timestamp,
 }
 
 impl Reading {
+    /// A message whose head came at `at`.
+    pub(super) fn new(
+        (kind, index): (Kind, u64),
+        body: Body,
+        rival: Option<u64>,
+        content: Content,
+        at: Timestamp,
+    ) -> Self {
+        Self { kind, index, body, rival, content, trailers: None, ended: at }
+    }
+
+    /// Takes the bytes at the start of `bytes` that belong to it: how many.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
+        self.body.advance(bytes, &mut self.content, &mut self.trailers)
+    }
+
     /// What is odd about the body, and about where others see its end.
     pub(super) fn anomalies(&self) -> AnomalySet {
         let mut anomalies = self.body.anomalies();
@@ -76,7 +95,11 @@ pub(super) enum Refusal {
 impl Half {
     /// Bytes kept of the body under way.
     pub(super) fn read(&self) -> usize {
-        self.reading.as_ref().map_or(0, |reading| reading.content.size())
+        let kept = |it: &Reading| {
+            let trailers = it.trailers.as_ref().map_or(0, |trailers| trailers.size());
+            it.content.size().saturating_add(trailers)
+        };
+        self.reading.as_ref().map_or(0, kept)
     }
 
     /// As much of `bytes` as may still be searched for a first head.

@@ -16,6 +16,7 @@
 //! - A response stands beside a request only if it answers that request: exactly where nothing of
 //!   unknown extent was lost, and otherwise as long as the peers do not pipeline. On a connection
 //!   that was seen to do both, pairing is given up.
+//! - Trailer fields of a response stand apart from its head, as far as they fit into [`TRAILERS_MAX`].
 //! - Bodies are counted; of those that are [wanted](crate::http::body::Wanted) the first bytes are
 //!   kept. What is held stays below [`MAX_BUFFERED`].
 //! - After an upgrade nothing is read: bytes are counted until the connection ends, and then the
@@ -51,6 +52,7 @@ mod pair;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod trailers;
 
 pub use body::{MAX_CHUNK_LINE, MAX_TRAILERS};
 pub use codec::{Connection, Ending, Http2Upgrade, MAX_BUFFERED};
@@ -59,3 +61,4 @@ pub use half::MAX_RESYNC;
 pub use head::{MAX_FIELDS, MAX_METHOD};
 pub use pair::{MAX_PIPELINE, MAX_PIPELINE_BYTES};
 pub use scan::MAX_HEAD;
+pub use trailers::TRAILERS_MAX;

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::{counts::Counts, head::Kind};
+use super::{counts::Counts, head::Kind, trailers::Trailers};
 use crate::{
     clock::Timestamp,
     http::{
@@ -77,6 +77,21 @@ impl Slot {
         match kind {
             Kind::Request => self.exchange.anomalies.request.add_all(anomalies),
             Kind::Response => self.exchange.anomalies.response.add_all(anomalies),
+        }
+    }
+
+    /// Adds what stood behind the body of the message of this kind. That of a request says nothing
+    /// that matters here.
+    pub(super) fn end(&mut self, trailers: &Trailers, kind: Kind) {
+        if kind == Kind::Request {
+            return;
+        }
+        if trailers.is_cut() {
+            self.note(Note::ResponseHeadersIncomplete);
+        }
+        if let Some(response) = &mut self.exchange.response {
+            response.trailers = trailers.fields();
+            self.head_bytes = self.head_bytes.saturating_add(trailers.size());
         }
     }
 

@@ -16,6 +16,20 @@ use super::{
 };
 use crate::http::{anomaly::AnomalySet, message::Fields};
 
+/// Fields for which there is room from the start, at most. Messages of browsers and gateways have some
+/// more, of services less.
+const FIELDS_EXPECTED: usize = 16;
+
+/// Octets for what a block of `len` octets says, from the start: Huffman's code makes up to 8 of 5, an
+/// index some dozens of one. Room that suffices need not grow, and leaves no copy of a token behind.
+const fn room(len: usize) -> usize {
+    let expected = len.saturating_mul(8) / 5;
+    expected.saturating_add(if len < ROOM_FOR_INDICES { 4 * len } else { 4 * ROOM_FOR_INDICES })
+}
+
+/// Octets of a block, at most, that are taken for indices.
+const ROOM_FOR_INDICES: usize = 128;
+
 /// What a header block says.
 #[derive(Default)]
 pub struct Block {
@@ -36,6 +50,8 @@ pub struct Block {
     /// Length of the block in octets.
     pub octets: usize,
     conduct: Conduct,
+    /// Position of the first `host` among the fields: a block may have it a thousand times.
+    host: Option<usize>,
     cookie: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -51,12 +67,16 @@ pub enum Side {
 impl Block {
     /// Decodes a block. It holds what could be read even if there is an error.
     pub fn decode(decoder: &mut Decoder, octets: &[u8]) -> (Self, Result<(), DecodeError>) {
-        let mut block = Self { octets: octets.len(), ..Self::default() };
+        let expected = (octets.len() / 4).clamp(4, FIELDS_EXPECTED);
+        let fields = Fields::with_capacity(expected, room(octets.len()));
+        let mut block = Self { octets: octets.len(), fields, ..Self::default() };
         let outcome = decoder.decode(octets, &mut |field| block.add(field));
         block.is_incomplete |= outcome.is_err();
         if let Some(cookie) = &block.cookie {
             block.fields.push(b"cookie", cookie);
         }
+        // Size updates make a block long without a word.
+        block.fields.fit();
         (block, outcome)
     }
 
@@ -114,11 +134,16 @@ impl Block {
     }
 
     fn add_host(&mut self, value: &[u8]) {
-        match self.fields.first("host") {
+        match self.host.and_then(|at| self.fields.value(at)) {
             Some(known) if known == value => return,
             Some(_) => self.conduct.add_other_host(),
             None => {}
         }
+        self.push_host(value);
+    }
+
+    fn push_host(&mut self, value: &[u8]) {
+        self.host.get_or_insert(self.fields.len());
         self.fields.push(b"host", value);
     }
 
@@ -127,7 +152,7 @@ impl Block {
         match name {
             b":method" => self.method = Some(text()),
             b":path" => self.path = Some(Zeroizing::new(text())),
-            b":authority" => self.fields.push(b"host", value),
+            b":authority" => self.push_host(value),
             b":protocol" => self.fields.push(b"upgrade", value),
             b":scheme" => {}
             b":status" => {

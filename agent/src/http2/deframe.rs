@@ -237,9 +237,9 @@ impl Deframer {
         if !matches!(self.state, State::Lost) {
             return false;
         }
-        let fits = |from: &usize| self.held.get(*from..).is_some_and(detect::chain_to_end);
-        let Some(from) = (self.done..self.held.len()).find(fits) else { return false };
-        self.done = from;
+        let held = self.held.get(self.done..).unwrap_or_default();
+        let Some(from) = detect::longest_chain_to_end(held) else { return false };
+        self.done = self.done.saturating_add(from);
         self.state = State::Head;
         true
     }

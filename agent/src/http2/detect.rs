@@ -71,6 +71,31 @@ fn weight(head: &Head, payload: &[u8]) -> Option<usize> {
     Some(if (0x82..=0x8e).contains(first) { 2 } else { 1 })
 }
 
+/// Where in `bytes` the longest run of plausible frames starts, at least one, of which the last ends
+/// where they end. Goes through them once, from their end: a peer may send what begins such a run
+/// everywhere.
+#[must_use]
+pub fn longest_chain_to_end(bytes: &[u8]) -> Option<usize> {
+    let mut fits = vec![false; bytes.len()];
+    let mut first = None;
+    for at in (0..bytes.len()).rev() {
+        let Some(head) = bytes.get(at..).and_then(<[u8]>::first_chunk::<HEAD_LEN>) else {
+            continue;
+        };
+        let head = Head::parse(*head);
+        let end = at.saturating_add(HEAD_LEN).saturating_add(head.len as usize);
+        let goes_on = end == bytes.len() || fits.get(end).copied().unwrap_or(false);
+        if head.is_plausible()
+            && goes_on
+            && let Some(slot) = fits.get_mut(at)
+        {
+            *slot = true;
+            first = Some(at);
+        }
+    }
+    first
+}
+
 /// Tells whether `bytes` are plausible frames, at least one, of which the last ends where they
 /// end.
 #[must_use]

@@ -78,6 +78,11 @@ impl Streams {
         Self { wanted, ..Self::default() }
     }
 
+    /// From the next stream on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.wanted = wanted.clone();
+    }
+
     /// As above; exchanges are counted from `first`, which is stream 1.
     pub fn counting_from(self, first: u64) -> Self {
         Self { first, ..self }

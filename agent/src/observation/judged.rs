@@ -22,6 +22,7 @@ use crate::{
         judgement::Judgement,
         outcome::{self, Assessment},
     },
+    text::Cuts,
     token::{
         Credential,
         binding::{self, Binder},
@@ -206,10 +207,13 @@ impl Scene<'_> {
         }
         let is_read = match &self.request.content {
             Content::Sampled(sample) if self.request.fields.first("content-encoding").is_some() => {
-                sample.is_whole() && coding::decode(sample, &self.request.fields).is_whole()
+                // What it exceeds was counted where its tokens were sought.
+                let mut counted = Cuts::default();
+                let decoded = coding::decode(sample, &self.request.fields, &mut counted);
+                sample.is_whole() && decoded.is_whole()
             }
             Content::Sampled(sample) => sample.is_whole(),
-            Content::Counted | Content::Grpc(_) => false,
+            Content::Counted | Content::Grpc(_) | Content::GrpcWeb(_) => false,
         };
         is_read && !self.lacks(&[Note::RequestBodyLost, Note::Unfinished])
     }

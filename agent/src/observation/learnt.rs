@@ -15,6 +15,7 @@ use crate::{
         message::{Exchange, Phase, Role},
     },
     keyring::Keyring,
+    text::Cuts,
 };
 
 /// Has `keyring` look at the answer, if it may be a key set (RFC 7517 §5).
@@ -23,6 +24,7 @@ pub(super) fn key_set(
     exchange: &Exchange,
     connection: &Connection,
     asked: Option<&Asked>,
+    cuts: &mut Cuts,
 ) {
     // Answers to other methods hold tokens, which go no further.
     let Some((host, response)) = asked
@@ -46,7 +48,7 @@ pub(super) fn key_set(
     let Some(sample) = sample.filter(|it| it.purpose() == Purpose::AuthorizationServer) else {
         return;
     };
-    let body = coding::decode(sample, &response.fields);
+    let body = coding::decode(sample, &response.fields, cuts);
     if body.end() == End::Whole {
         keyring.observed(process, host, body.octets(), response.ended);
     }

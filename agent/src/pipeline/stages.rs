@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -23,8 +24,10 @@ use crate::{
         volume::Gate,
     },
     flow::table::{self, Limits, Table},
+    http::{body::Wanted, message::Phase},
     observation::Observer,
     policy::volume::Volume,
+    rules::{Follower, Standing},
     sinks::output::{Lines, Output},
     telemetry::board::{Board, Said},
 };
@@ -62,6 +65,7 @@ impl Stages {
     pub fn start(
         config: &Config,
         observer: &Observer,
+        rules: &Standing,
         origin: &Origin,
         output: Output,
         board: &Board,
@@ -72,10 +76,14 @@ impl Stages {
             idle_nanos: config.idle_nanos,
             held_bytes: config.held_bytes_per_worker,
         };
+        let mut rules = rules.follow();
+        let routes = Arc::clone(&rules.current().marks);
+        let wanted = Wanted { routes, ..config.wanted.clone() };
         let worker = |index| Worker {
             index,
             board: board.clone(),
-            table: Table::new(limits).reading(config.wanted.clone()),
+            table: Table::new(limits).reading(wanted.clone()),
+            rules: rules.clone(),
             observer: observer.fresh(),
             author: Author::new(origin.clone()),
             lines: lines.clone(),
@@ -192,6 +200,8 @@ struct Worker {
     index: usize,
     board: Board,
     table: Table,
+    /// Says which routes are marked.
+    rules: Follower,
     observer: Observer,
     author: Author,
     lines: Lines,
@@ -226,6 +236,9 @@ impl Worker {
             let Self { gate, lines, .. } = self;
             gate.tick(*at, &mut |event| lines.push(event));
         }
+        if let Some(rules) = self.rules.renewed() {
+            self.table.mark(&rules.marks);
+        }
         self.table.accept(event, &mut self.seen);
         self.emit();
         self.skippable = match event {
@@ -249,6 +262,9 @@ impl Worker {
     fn emit(&mut self) {
         for table::Seen { exchange, connection, at } in self.seen.drain(..) {
             let observation = self.observer.observe(&exchange, &connection, at);
+            if exchange.phase == Phase::Ended {
+                self.table.counts.add_cuts(&observation.cuts);
+            }
             // Numbered where it is encoded, as several workers write events.
             let judged = observation.judged.as_ref();
             let route = judged.and_then(|judged| judged.judgement.route.as_ref());

@@ -95,6 +95,8 @@ impl Scrape {
             ("connections_idle", "Connections given up after being idle", flows.idle),
             ("connections_relieved", "Connections that held too much", flows.relieved),
             ("connection_limits", "Limits of connections that were hit", flows.limits_hit),
+            ("contents_too_large", "Contents undone up to a limit", flows.contents_too_large),
+            ("content_bombs", "Contents that swell too much", flows.content_bombs),
             ("gaps", "Losses within connections", flows.gaps),
             ("gap_bytes", "Bytes lost within connections, as far as known", flows.gap_bytes),
             ("skipped_bytes", "Bytes of bodies that nobody needed", flows.skipped_bytes),

@@ -106,7 +106,7 @@ pub(in crate::token) fn presented<'a>(
             }
         }
     }
-    form(request, &mut found);
+    form(request, &mut found, cuts);
     let target = request.target.as_bytes();
     if let Some(question) = memchr::memchr(b'?', target) {
         query(target.get(question + 1..).unwrap_or_default(), &mut found);
@@ -208,7 +208,7 @@ fn subprotocol(field: &[u8]) -> Option<Presented<'_>> {
 
 /// `access_token` in a form (RFC 6750 §2.2): a body of one part, and a method that gives bodies a
 /// meaning.
-fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>) {
+fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>, cuts: &mut Cuts) {
     let Content::Sampled(sample) = &request.content else { return };
     if !request.fields.is_form() || request.method == "GET" {
         return;
@@ -221,7 +221,7 @@ fn form<'a>(request: &'a Request, found: &mut Vec<Presented<'a>>) {
         access_tokens(sample.bytes(), sample.is_whole()).map(decoded).for_each(push);
         return;
     }
-    let body = coding::decode(sample, &request.fields);
+    let body = coding::decode(sample, &request.fields, cuts);
     let is_whole = sample.is_whole() && body.is_whole();
     access_tokens(body.octets(), is_whole).map(|it| decoded(it).into_owned()).for_each(push);
 }

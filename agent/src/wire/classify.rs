@@ -29,7 +29,8 @@ pub enum Shape {
     Partial,
     /// A TLS handshake record that begins with a ClientHello or a ServerHello.
     Tls,
-    /// HTTP/1 (RFC 9112) or the preface of HTTP/2 (RFC 9113 §3.4).
+    /// HTTP/1 (RFC 9112), the preface of HTTP/2 (RFC 9113 §3.4), or a message of HTTP/2, with which
+    /// no connection begins that was seen from its start.
     Plain,
     /// A header of a proxy, after which the real protocol starts.
     Header(Extent),
@@ -58,6 +59,7 @@ pub fn shape(sample: &[u8]) -> Shape {
         [TLS_HANDSHAKE, ..] => tls(sample),
         [BER_SEQUENCE, ..] => ldap(sample),
         [b'\r', ..] => proxy_v2(sample),
+        [HTTP2_LENGTH, ..] => http2(sample),
         _ => token(sample),
     }
 }
@@ -118,6 +120,29 @@ fn ber_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
         [0x83, a, b, c, rest @ ..] => Some((u32::from_be_bytes([0, *a, *b, *c]), rest)),
         [0x84, a, b, c, d, rest @ ..] => Some((u32::from_be_bytes([*a, *b, *c, *d]), rest)),
         _ => None,
+    }
+}
+
+/// First octet of the length of a frame of HTTP/2 (RFC 9113 §4.1), which is short by default.
+pub const HTTP2_LENGTH: u8 = 0;
+const HEADERS: u8 = 1;
+/// Flags of HEADERS (RFC 9113 §6.2).
+const HEADERS_FLAGS: u8 = 0x2d;
+
+/// A HEADERS frame on a client's stream of which there are fewer than 2^24.
+fn http2(sample: &[u8]) -> Shape {
+    match sample {
+        [_, _, _, HEADERS, flags, 0, _, _, stream, ..]
+            if flags & !HEADERS_FLAGS == 0 && stream % 2 == 1 =>
+        {
+            Shape::Plain
+        }
+        [_, _, _, HEADERS, flags, 0, ..] if sample.len() < 9 && flags & !HEADERS_FLAGS == 0 => {
+            Shape::Partial
+        }
+        [_, _, _, HEADERS, flags] if flags & !HEADERS_FLAGS == 0 => Shape::Partial,
+        [_] | [_, _] | [_, _, _] | [_, _, _, HEADERS] => Shape::Partial,
+        _ => Shape::Unknown,
     }
 }
 
@@ -200,7 +225,7 @@ mod tests {
     #[test]
     fn shapes() {
         let line = Shape::Upgradable(Extent::Line);
-        let table: [(&[u8], Shape); 26] = [
+        let table: [(&[u8], Shape); 33] = [
             (b"", Shape::Partial),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Shape::Tls),
             (b"\x16\x03\x03\x00\x7a\x02", Shape::Tls),
@@ -227,6 +252,13 @@ mod tests {
             (b"\x30\x84\0\0", Shape::Partial),
             (b"\x30\x80\x02\x01\x01\x77\0", Shape::Unknown),
             (b"SSH-2.0-OpenSSH_9.9", Shape::Unknown),
+            (b"\0\0\x04\x01\x05\0\0\0\x0f\xbe\x82", Shape::Plain),
+            (b"\0\x01\x04\x01\x04\0\0\x01", Shape::Partial),
+            (b"\0\0\x04\x01", Shape::Partial),
+            (b"\0\0\x04\x01\x05\0\0\0\x02", Shape::Unknown),
+            (b"\0\0\x04\x01\x15\0\0\0\x01", Shape::Unknown),
+            (b"\0\0\x04\x01\x05\x80\0\0\x01", Shape::Unknown),
+            (b"\0\0\x04\0\x01\0\0\0\x01", Shape::Unknown),
         ];
         for (sample, expected) in table {
             assert_eq!(shape(sample), expected, "{:?}", sample.escape_ascii().to_string());

@@ -311,11 +311,6 @@ impl Flow {
         self.stream(side)?.sequence(ahead)
     }
 
-    /// See [`Reassembler::skip_until`]; `None` if nothing was seen of that side.
-    pub(super) fn skip_until(&mut self, side: Side, offset: u64) -> Option<(u64, u32)> {
-        self.stream_mut(side).as_mut().map(|stream| stream.skip_until(offset))
-    }
-
     /// Honours an RST only if its receiver would (RFC 5961 §3.2): with the very next sequence
     /// number, or that of a FIN before it, as Linux takes it when both cross; or in answer to a SYN
     /// with that SYN's acknowledgement (RFC 9293 §3.10.7.3).

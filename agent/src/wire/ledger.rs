@@ -67,8 +67,6 @@ counters! {
     gap_acked_bytes,
     /// Bytes missing that the kernel half saw but didn't copy.
     gap_uncaptured_bytes,
-    /// Bytes missing that [`skip_until`](super::table::FlowTable::skip_until) asked for.
-    gap_skipped_bytes,
     /// Bytes missing when a hole was given up to an overflow.
     gap_overflow_bytes,
     /// Bytes missing when a hole had waited for too long.
@@ -84,8 +82,6 @@ pub enum GapCause {
     Acked,
     /// They were seen but not copied.
     Uncaptured,
-    /// User space asked to skip them.
-    Skipped,
     /// Too many bytes waited behind them.
     Overflow,
     /// They were missing for too long.
@@ -138,7 +134,6 @@ impl Ledger {
         let counter = match cause {
             GapCause::Acked => &mut self.counters.gap_acked_bytes,
             GapCause::Uncaptured => &mut self.counters.gap_uncaptured_bytes,
-            GapCause::Skipped => &mut self.counters.gap_skipped_bytes,
             GapCause::Overflow => &mut self.counters.gap_overflow_bytes,
             GapCause::Expired => &mut self.counters.gap_expired_bytes,
             GapCause::Ended => &mut self.counters.gap_ended_bytes,

@@ -40,9 +40,6 @@ pub const PIECE_COST: usize = 128;
 /// the shortest timeout (0.2 s, doubled each time) fit.
 pub const HOLE_TIMEOUT: u64 = 10 * NANOS_PER_SEC;
 
-/// Furthest that one call may skip, in bytes: sequence numbers must stay unambiguous.
-pub const MAX_SKIP: u64 = 1 << 30;
-
 /// Rebuilds one direction of a connection.
 #[derive(Debug)]
 pub struct Reassembler {
@@ -55,8 +52,6 @@ pub struct Reassembler {
     sent: u64,
     /// The receiver's last acknowledgement.
     acked: u64,
-    /// Bytes before this offset aren't wanted.
-    skip: u64,
     /// Where the stream ends, once a FIN was seen.
     fin: Option<u64>,
     /// Since when the byte at `next` is missing.
@@ -102,7 +97,6 @@ impl Reassembler {
             next: 0,
             sent: 0,
             acked: 0,
-            skip: 0,
             fin: None,
             stalled: None,
             held: BTreeMap::new(),
@@ -216,7 +210,7 @@ impl Reassembler {
 
     /// Whether everything that the sender was seen to send was yielded.
     fn is_whole(&self) -> bool {
-        self.held.is_empty() && self.sent == self.next && self.skip <= self.next
+        self.held.is_empty() && self.sent == self.next
     }
 
     /// Takes an acknowledgement number of the receiver.
@@ -246,15 +240,6 @@ impl Reassembler {
             self.give_up_to(self.sent, GapCause::Expired, ledger, out);
             self.settle(before, now, ledger, out);
         }
-    }
-
-    /// Declares that bytes before `offset` aren't wanted: if they're missing, the next segment
-    /// behind them makes them a gap at once. Returns the offset that holds, at most [`MAX_SKIP`]
-    /// ahead, and its sequence number, which the kernel half compares with.
-    pub fn skip_until(&mut self, offset: u64) -> (u64, u32) {
-        let offset = offset.clamp(self.next, self.next.saturating_add(MAX_SKIP));
-        self.skip = offset;
-        (offset, self.space.seq(offset))
     }
 
     /// Ends the stream here: yields what waits, gaps in between, and the end.
@@ -306,14 +291,13 @@ impl Reassembler {
         ledger: &mut Ledger,
         out: &mut Vec<Payload>,
     ) {
-        // Skipped or acknowledged bytes don't count as distance: the window starts behind them.
-        let reached = self.next.max(self.acked).max(self.skip);
+        // Acknowledged bytes don't count as distance: the window starts behind them.
+        let reached = self.next.max(self.acked);
         if fresh.start > reached.saturating_add(WINDOW) {
             ledger.counters.beyond_window += 1;
             return;
         }
         self.count_conflict(fresh, ledger);
-        self.give_up_to(self.skip.min(fresh.start), GapCause::Skipped, ledger, out);
         self.give_up_to(self.acked.min(fresh.start), GapCause::Acked, ledger, out);
         self.sent = self.sent.max(fresh.end);
         if segment.flags.fin {

@@ -62,16 +62,6 @@ pub struct Passed {
     pub offset: u64,
 }
 
-/// Where the kernel half may stop skipping.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Skip {
-    /// Offset of the first byte that's wanted again; less than was asked for if that was further
-    /// than [`MAX_SKIP`](super::reassembly::MAX_SKIP) ahead.
-    pub until: u64,
-    /// Its sequence number.
-    pub seq: u32,
-}
-
 /// All connections, bounded by [`Limits`].
 #[derive(Debug)]
 pub struct FlowTable {
@@ -157,14 +147,6 @@ impl FlowTable {
             flow.expire(now, &mut Sink { at: now, ledger: &mut self.ledger, out });
             schedule(flow, &mut self.agenda);
         }
-    }
-
-    /// Declares that `side`'s bytes before `offset` aren't wanted, and says what to tell the
-    /// kernel half. If they come all the same, they're yielded. `None` if the flow is gone.
-    pub fn skip_until(&mut self, flow: FlowId, side: Side, offset: u64) -> Option<Skip> {
-        let key = self.keys.get(&flow)?;
-        let (until, seq) = self.flows.peek_mut(key)?.skip_until(side, offset)?;
-        Some(Skip { until, seq })
     }
 
     /// Sequence number of the byte of `side` that lies `ahead` of the next one to be yielded.

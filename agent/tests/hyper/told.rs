@@ -16,8 +16,6 @@
 //! - **A server that does not begin with SETTINGS**, as RFC 9113 §3.4 demands, is one whose
 //!   connection was joined late, for the codec. Hyper does not mind. Not compared.
 //! - **Order**: hyper tells fields by name; the order among equal names is compared.
-//! - **Trailers of HTTP/1.1** are not kept by the codec (`http1/body.rs`): only where the message
-//!   ends after them is compared.
 //! - **LF alone in trailers** ends a line for the codec, as for nginx and Go, and is content for
 //!   hyper: they may part over the end of that message. The codec names it, `chunk_bare_lf`, and
 //!   what comes after such a message is not compared.
@@ -123,9 +121,7 @@ impl Answered {
 
     /// Adds the trailers that hyper was given.
     pub fn add_trailers(&mut self, trailers: &HeaderMap) {
-        if self.version == "2" {
-            self.trailers = list(trailers);
-        }
+        self.trailers = list(trailers);
     }
 
     /// What the codec told, `None` if it told no response.
@@ -157,6 +153,9 @@ impl Answered {
         let mut this = self.clone();
         if seen.body.is_none() {
             this.body = None;
+        }
+        if this.body.is_none() {
+            this.trailers = Vec::new();
         }
         seen == this
     }

@@ -10,7 +10,7 @@ const MANY: u32 = 2_000;
 pub fn talk(dice: &mut Dice) -> Talk {
     let mut talk = Talk { requests: 1, ..Talk::default() };
     let size = dice.below(4_000);
-    let choice = dice.below(9);
+    let choice = dice.below(10);
     match choice {
         0 => endless_field(&mut talk, size),
         1 => pipeline(&mut talk, size),
@@ -23,6 +23,7 @@ pub fn talk(dice: &mut Dice) -> Talk {
                 5 => continuations(&mut talk, size),
                 6 => table(&mut talk, size),
                 7 => bomb(&mut talk, size),
+                8 => size_updates(&mut talk, size),
                 _ => tall_frames(&mut talk),
             }
         }
@@ -94,6 +95,14 @@ fn table(talk: &mut Talk, size: usize) {
             block.extend(vec![b'v'; size]);
             talk.say(end, http2::frame(http2::HEADERS, http2::END_HEADERS, id, &block));
         }
+    }
+}
+
+/// Long header blocks that say little.
+fn size_updates(talk: &mut Talk, size: usize) {
+    let block = [&vec![0x20; size][..], &[0x82, 0x87, 0x84]].concat();
+    for id in (1_u32..).step_by(2).take(usize::try_from(MANY).unwrap_or(0)) {
+        talk.say(End::Client, http2::frame(http2::HEADERS, http2::END_HEADERS, id, &block));
     }
 }
 

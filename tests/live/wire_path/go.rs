@@ -31,14 +31,14 @@ pub fn build(testbed: &Testbed) -> Result<PathBuf> {
 }
 
 /// A client process.
-struct Client {
+pub struct Client {
     process: Reaped,
     stdin: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Client {
-    fn start(testbed: &Testbed, protocol: &str) -> Result<Self> {
+    pub fn start(testbed: &Testbed, protocol: &str) -> Result<Self> {
         let mut command = Command::new(build(testbed)?);
         command.arg("ask").arg(&testbed.target().authority).arg(protocol);
         let mut process = Reaped::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
@@ -47,7 +47,7 @@ impl Client {
         Ok(Self { process, stdin, answers })
     }
 
-    fn ask(&mut self, testbed: &Testbed, request: &Request) -> Result<Reply> {
+    pub fn ask(&mut self, testbed: &Testbed, request: &Request) -> Result<Reply> {
         let Request { method, path, headers, body } = request;
         let token = headers.get("Authorization").and_then(|value| value.strip_prefix("Bearer "));
         let token = token.context("no token")?;

@@ -29,7 +29,7 @@ use crate::{
     flow::chunk::{Attribution, Direction, Payload, Socket},
     wire::{
         FlowId, Side, WireChunk,
-        classify::{SAMPLE_LEN, Shape, shape},
+        classify::{HTTP2_LENGTH, SAMPLE_LEN, Shape, shape},
         flow::Flow as TcpFlow,
         segment::FlowKey,
     },
@@ -357,7 +357,8 @@ impl Talk {
                 break;
             }
         }
-        shape(&start) == Shape::Plain && !start.starts_with(b"HTTP/1.")
+        let is_later = start.starts_with(b"HTTP/1.") || start.first() == Some(&HTTP2_LENGTH);
+        shape(&start) == Shape::Plain && !is_later
     }
 
     /// Tells one chunk, as seen from the observed end.

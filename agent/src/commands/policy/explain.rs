@@ -39,7 +39,7 @@ pub(super) fn explain(asked: &cli::Explain) -> Result<(), Failure> {
     };
     let trust = Arc::new(trust(file, &policy)?);
     let rules = Rules::new(Arc::new(policy), Arc::clone(&trust), None);
-    let wanted = Wanted { routes: rules.marked_routes().into(), ..Wanted::default() };
+    let wanted = Wanted { routes: Arc::clone(&rules.marks), ..Wanted::default() };
     let mut request = request::parse(&read(path)?, at, &wanted).ok_or_else(wrong)?;
     if let Some(token) = token {
         let value = format!("Bearer {}", read(token)?.trim());

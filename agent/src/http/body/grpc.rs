@@ -15,6 +15,8 @@ pub struct Messages {
     /// Bytes of the prefix so far.
     prefix: [u8; PREFIX],
     prefix_len: usize,
+    /// Whether the current message is the trailers of gRPC-Web, in the clear.
+    is_trailers: bool,
     /// Where messages begin is not known any more.
     is_lost: bool,
 }
@@ -34,12 +36,20 @@ impl Messages {
 
     /// Takes the next bytes.
     pub fn take(&mut self, bytes: &[u8]) {
+        self.take_with(bytes, &mut |_| {});
+    }
+
+    /// The same; what belongs to gRPC-Web's trailers goes to `trailers`.
+    pub(super) fn take_with(&mut self, bytes: &[u8], trailers: &mut impl FnMut(&[u8])) {
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_lost {
-            let content = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
-            self.left = self.left.saturating_sub(content as u64);
-            rest = rest.get(content..).unwrap_or_default();
-            let Some((byte, following)) = rest.split_first() else { return };
+            let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
+            let (content, behind) = rest.split_at_checked(len).unwrap_or_default();
+            self.left = self.left.saturating_sub(len as u64);
+            if self.is_trailers {
+                trailers(content);
+            }
+            let Some((byte, following)) = behind.split_first() else { return };
             if let Some(slot) = self.prefix.get_mut(self.prefix_len) {
                 *slot = *byte;
             }
@@ -59,9 +69,20 @@ impl Messages {
         }
     }
 
+    /// Takes nothing more: where messages begin is not known.
+    pub(super) const fn give_up(&mut self) {
+        self.is_lost = true;
+    }
+
+    /// Whether the current message is gRPC-Web's trailers, and goes on.
+    pub(super) const fn is_in_trailers(&self) -> bool {
+        self.is_trailers && self.left > 0
+    }
+
     fn begin(&mut self) {
         let [flag, l0, l1, l2, l3] = self.prefix;
-        // The flag is 0 or 1; in gRPC-Web, the high bit marks trailers.
+        self.is_trailers = flag == 0x80;
+        // The flag is 0 or 1, for compressed; in gRPC-Web, the high bit marks trailers.
         match flag {
             0 | 1 => self.count = self.count.saturating_add(1),
             0x80 | 0x81 => {}

@@ -6,6 +6,7 @@
 
 pub mod coding;
 pub mod grpc;
+pub mod grpc_web;
 pub mod route;
 pub mod sample;
 pub mod wanted;
@@ -21,6 +22,8 @@ pub enum Content {
     Counted,
     /// The messages of a gRPC call.
     Grpc(grpc::Messages),
+    /// The same by gRPC-Web, with its trailers.
+    GrpcWeb(Box<grpc_web::Call>),
     /// Its first bytes.
     Sampled(Sample),
 }
@@ -31,6 +34,7 @@ impl Content {
         match self {
             Self::Counted => {}
             Self::Grpc(messages) => messages.take(bytes),
+            Self::GrpcWeb(call) => call.take(bytes),
             Self::Sampled(sample) => sample.take(bytes),
         }
     }
@@ -40,6 +44,7 @@ impl Content {
         match self {
             Self::Counted => {}
             Self::Grpc(messages) => messages.lose(len),
+            Self::GrpcWeb(call) => call.lose(len),
             Self::Sampled(sample) => sample.cut(),
         }
     }
@@ -49,7 +54,7 @@ impl Content {
     pub const fn is_wanting(&self) -> bool {
         match self {
             Self::Counted => false,
-            Self::Grpc(_) => true,
+            Self::Grpc(_) | Self::GrpcWeb(_) => true,
             Self::Sampled(sample) => sample.is_open(),
         }
     }
@@ -59,7 +64,7 @@ impl Content {
     pub const fn sample(&self) -> Option<&Sample> {
         match self {
             Self::Sampled(sample) => Some(sample),
-            Self::Counted | Self::Grpc(_) => None,
+            Self::Counted | Self::Grpc(_) | Self::GrpcWeb(_) => None,
         }
     }
 
@@ -68,7 +73,17 @@ impl Content {
     pub const fn messages(&self) -> Option<grpc::Messages> {
         match self {
             Self::Grpc(messages) => Some(*messages),
+            Self::GrpcWeb(call) => Some(call.messages()),
             Self::Counted | Self::Sampled(_) => None,
+        }
+    }
+
+    /// The status of a call by gRPC-Web, if it was seen.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u32> {
+        match self {
+            Self::GrpcWeb(call) => call.status(),
+            Self::Counted | Self::Grpc(_) | Self::Sampled(_) => None,
         }
     }
 
@@ -77,6 +92,7 @@ impl Content {
     pub fn size(&self) -> usize {
         match self {
             Self::Counted | Self::Grpc(_) => 0,
+            Self::GrpcWeb(call) => call.size(),
             Self::Sampled(sample) => sample.size(),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     Content, Sample,
     grpc::Messages,
+    grpc_web::Call,
     route::{self, Mark, MarkedRoute},
     sample::Purpose,
 };
@@ -157,7 +158,10 @@ fn is_grant(method: &str, media: Option<Media>) -> bool {
 fn content(purpose: Option<Purpose>, fields: &Fields) -> Content {
     match purpose {
         Some(purpose) => Content::Sampled(Sample::new(purpose)),
-        None if fields.is_grpc() => Content::Grpc(Messages::default()),
+        None if fields.is_grpc() => match Call::of(fields) {
+            Some(call) => Content::GrpcWeb(Box::new(call)),
+            None => Content::Grpc(Messages::default()),
+        },
         None => Content::Counted,
     }
 }
@@ -338,5 +342,8 @@ mod tests {
         let wanted = Wanted::default();
         assert!(matches!(wanted.of_request("POST", "/pkg.Svc/Get", &fields), Content::Grpc(_)));
         assert!(matches!(wanted.of_response(None, &fields), Content::Grpc(_)));
+        let fields = typed("application/grpc-web+proto");
+        assert!(matches!(wanted.of_request("POST", "/pkg.Svc/Get", &fields), Content::GrpcWeb(_)));
+        assert!(matches!(wanted.of_response(None, &fields), Content::GrpcWeb(_)));
     }
 }

@@ -84,6 +84,28 @@ fn http2_joined_late_is_recognised_by_one_request_that_is_answered() {
     }
 }
 
+/// Only an answer says that frames end where bytes do: that a piece ends there says nothing.
+#[test]
+fn http2_joined_late_says_the_same_however_its_first_bytes_were_cut() {
+    let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+    // What makes no sense stands before the request and behind it, so that it is none.
+    let first = [&ping[..], ping, ping, &[0xff; 9], H2_GET].concat();
+    let bytes = [&first[..], &[0xff; 40]].concat();
+    let told = |cut: usize| {
+        let mut codec = Codec::new();
+        let mut out = Vec::new();
+        codec.gap(Outbound, Timestamp(1), 1, &mut out);
+        let (before, behind) = bytes.split_at(cut);
+        for piece in [before, behind] {
+            codec.feed(Outbound, Timestamp(2), piece, &mut out);
+        }
+        codec.finish(Timestamp(3), &mut out);
+        out.len()
+    };
+    assert!((0..bytes.len()).all(|cut| told(cut) == told(0)), "cut behind the request");
+    assert_eq!(told(first.len()), 0);
+}
+
 /// What follows may be anything.
 #[test]
 fn half_a_frame_before_an_answer_is_not_http2() {

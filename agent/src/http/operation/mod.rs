@@ -123,7 +123,7 @@ pub fn of_request(request: &Request, notes: &[Note], cuts: &mut Cuts) -> Option<
     let sample = request.content.sample()?;
     let Purpose::Operation(protocol) = sample.purpose() else { return None };
     let mut found = Found::default();
-    let decoded = coding::decode(sample, &request.fields);
+    let decoded = coding::decode(sample, &request.fields, cuts);
     let body = decoded.octets();
     let is_whole = decoded.is_whole() && !notes.contains(&Note::RequestBodyLost);
     if matches!(decoded.end(), End::TooLarge | End::Bomb) {

@@ -1,7 +1,8 @@
 //! Where bodies end: RFC 9112 §6 and §7.
 
 use super::{CHUNKED, EMPTY, GET, GET_B, OK, Step, check, join, run};
-use Step::{Ask, EndTell, Finish, Tell};
+use crate::http1::TRAILERS_MAX;
+use Step::{Ask, EndTell, Finish, LoseTell, Tell};
 
 #[test]
 fn responses_to_head_and_with_204_or_304_have_no_body() {
@@ -41,16 +42,71 @@ fn chunked_bodies_are_counted_without_their_framing_rfc9112_7_1() {
 }
 
 #[test]
-fn trailers_are_skipped_rfc9112_7_1_2() {
+fn trailers_stand_apart_from_the_head_rfc9112_7_1_2() {
     let body = b"1\r\na\r\n0\r\nX-Sum: 1\r\nAuthorization: Bearer t\r\n\r\n";
     let (_, out) =
         run(&[Ask(GET), Tell(&join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, body]))], usize::MAX);
     let response = out.first().and_then(|exchange| exchange.response.as_ref()).unwrap();
     assert_eq!((response.body_bytes, response.fields.len()), (1, 1));
+    let trailers: Vec<_> = response.trailers.iter().collect();
+    let expected: [(&[u8], &[u8]); 2] = [(b"x-sum", b"1"), (b"authorization", b"Bearer t")];
+    assert_eq!(trailers, expected);
+    let asked = b"POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     check(
-        &[Ask(GET), Tell(&join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, body]))],
-        &["GET /a 0 -> 200 1"],
+        &[
+            Ask(GET),
+            Tell(&join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, body])),
+            Ask(&join(&[asked, body])),
+            Tell(&join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, b"0\r\nA: 1\nB: 2\n\n"])),
+            Ask(GET_B),
+            Tell(OK),
+        ],
+        &["GET /a 0 -> 200 1", "POST /b 1 -> 200 0; resp:chunk_bare_lf", "GET /b 0 -> 200 2"],
     );
+}
+
+#[test]
+fn trailers_that_are_too_long_are_kept_in_part_and_said_to_be() {
+    let long = vec![b'x'; TRAILERS_MAX];
+    let body = join(&[b"0\r\nGrpc-Status: 5\r\nX: ", &long, b"\r\nY: 1\r\n\r\n"]);
+    let response = join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, &body]);
+    check(
+        &[Ask(GET), Tell(&response), Ask(GET_B), Tell(OK)],
+        &["GET /a 0 -> 200 0; response_headers_incomplete", "GET /b 0 -> 200 2"],
+    );
+    let (_, out) = run(&[Ask(GET), Tell(&response)], usize::MAX);
+    let response = out.first().and_then(|exchange| exchange.response.as_ref()).unwrap();
+    assert_eq!((response.trailers.len(), response.grpc_status()), (1, Some(5)));
+}
+
+/// What a lost part of it said is not known, nor where the next message starts.
+#[test]
+fn a_gap_within_trailers_loses_them() {
+    let start = join(&[b"HTTP/1.1 200 OK\r\n", CHUNKED, b"0\r\nGrpc-Status: 5\r\nX: "]);
+    check(
+        &[Ask(GET), Tell(&start), LoseTell(4), Tell(b"\r\n\r\n"), Ask(GET_B), Tell(OK)],
+        &["GET /a 0 -> 200 0; response_body_lost", "GET /b 0 -> 200 2"],
+    );
+}
+
+/// Its status stands in the body's last message, and HTTP's says nothing.
+#[test]
+fn a_call_by_grpc_web_has_its_status() {
+    for (form, body) in [
+        ("grpc-web+proto", &b"\0\0\0\0\x02ab\x80\0\0\0\x10grpc-status: 7\r\n"[..]),
+        ("grpc-web-text", b"AAAAAAJhYg==gAAAABBncnBjLXN0YXR1czogNw0K"),
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/{form}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let response = join(&[head.as_bytes(), body]);
+        check(&[Ask(GET), Tell(&response)], &[&format!("GET /a 0 -> 200 {}", body.len())]);
+        let (_, out) = run(&[Ask(GET), Tell(&response)], usize::MAX);
+        let response = out.first().and_then(|exchange| exchange.response.as_ref()).unwrap();
+        assert_eq!(response.grpc_status(), Some(7), "{form}");
+        assert_eq!(response.content.messages().map(|it| it.count()), Some(1), "{form}");
+    }
 }
 
 #[test]

@@ -24,6 +24,11 @@ impl Connection {
         connection
     }
 
+    /// From the next stream on, reads of bodies what is `wanted`.
+    pub fn read(&mut self, wanted: &Wanted) {
+        self.streams.read(wanted);
+    }
+
     /// Whether a request is under way of which [`Self::tell_lasting`] has not told.
     #[must_use]
     pub fn is_under_way(&self) -> bool {

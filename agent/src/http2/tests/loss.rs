@@ -46,6 +46,23 @@ fn a_token_that_is_indexed_after_we_joined_is_known() {
     assert_eq!(wire.lines(), ["50: GET /a +0 -> 200 +0", "51: GET /a +0 -> 200 +0"]);
 }
 
+/// Nothing but what a request itself refers to makes it less than whole.
+#[test]
+fn requests_are_whole_again_once_what_they_refer_to_was_sent_anew() {
+    let mut wire = Wire::default();
+    wire.feed(CLIENT, &[indexed(101), indexing(103), indexed(105), ping()].concat());
+    wire.feed(SERVER, &[ok(101), ok(103), ok(105), ping()].concat());
+    assert_eq!([0, 1, 2].map(|at| authorization(&wire, at)), [None, Some(&b"t"[..]), Some(b"t")]);
+    assert_eq!(
+        wire.lines(),
+        [
+            "50: GET /a +0 -> 200 +0 headers_incomplete",
+            "51: GET /a +0 -> 200 +0",
+            "52: GET /a +0 -> 200 +0"
+        ]
+    );
+}
+
 #[test]
 fn who_joins_late_learns_the_role_from_either_end() {
     let mut wire = Wire::default();

@@ -3,12 +3,18 @@
 use std::collections::VecDeque;
 
 use proptest::{
-    prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, proptest},
+    prelude::{
+        Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof,
+        proptest,
+    },
     sample::Index,
 };
 
 use super::{
-    super::{BUFFERED_MAX, Connection, detect::PREFACE},
+    super::{
+        BUFFERED_MAX, Connection, chain_to_end,
+        detect::{PREFACE, longest_chain_to_end},
+    },
     CLIENT, END_HEADERS, END_STREAM, SERVER, block, data, frame, line, settings, texts,
 };
 use crate::{clock::Timestamp, flow::chunk::Direction, http::message::Exchange};
@@ -255,6 +261,32 @@ fn arbitrary_payload() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0; 8]),
         Just(vec![0; 4]),
     ]
+}
+
+/// Pieces of which chains, and what almost is one, are made.
+fn chain_piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => Just(frame(6, 0, 0, &[0; 8])),
+        4 => Just(settings()),
+        2 => (0_usize..40).prop_map(|len| data(1, END_STREAM, len)),
+        // A length that ends within what follows.
+        1 => (1_usize..30).prop_map(|len| {
+            let mut cut = data(1, END_STREAM, 30);
+            cut.truncate(9 + len);
+            cut
+        }),
+        1 => prop::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+proptest! {
+    /// What goes through the bytes once finds what a look from each place would.
+    #[test]
+    fn the_longest_chain_to_the_end_is_found(pieces in prop::collection::vec(chain_piece(), 0..12)) {
+        let bytes = pieces.concat();
+        let by_looking = (0..bytes.len()).find(|from| chain_to_end(&bytes[*from..]));
+        prop_assert_eq!(longest_chain_to_end(&bytes), by_looking);
+    }
 }
 
 /// Feeds both directions in turns, without the bytes in the gaps.

@@ -66,7 +66,9 @@ fn answer(kid: &str) -> (Exchange, Connection) {
 
 fn look(keyring: &Keyring, (exchange, connection): &(Exchange, Connection)) {
     let request = exchange.request.as_ref().unwrap();
-    key_set(keyring, exchange, connection, Some(&asked(request, &mut Cuts::default())));
+    let mut cuts = Cuts::default();
+    let asked = asked(request, &mut cuts);
+    key_set(keyring, exchange, connection, Some(&asked), &mut cuts);
 }
 
 #[test]

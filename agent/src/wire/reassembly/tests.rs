@@ -1,6 +1,6 @@
 //! Each test is named after what breaks naive readers.
 
-use super::{HOLE_TIMEOUT, MAX_HELD, MAX_SKIP, PIECE_COST, Reassembler, WINDOW};
+use super::{HOLE_TIMEOUT, MAX_HELD, PIECE_COST, Reassembler, WINDOW};
 use crate::{
     clock::Timestamp,
     flow::chunk::Payload,
@@ -234,19 +234,6 @@ fn headers_only_segments_make_one_long_gap() {
     let mut rig = Rig::new();
     rig.push(bare(1000)).push(bare(2448)).bytes(3896, "tail");
     rig.gives("<2896>tail");
-}
-
-#[test]
-fn skipped_bytes_are_a_gap_at_once() {
-    let mut rig = Rig::new();
-    rig.bytes(1000, "head");
-    assert_eq!(rig.stream.skip_until(104), (104, 1104));
-    rig.bytes(1104, "tail");
-    assert_eq!(rig.gives("head<100>tail").gap_skipped_bytes, 100);
-    assert_eq!(rig.stream.skip_until(0), (108, 1108), "never back");
-    assert_eq!(rig.stream.skip_until(u64::MAX).0, 108 + MAX_SKIP);
-    rig.bytes(1000 + 108 + (1 << 30) - 2, "..ok");
-    rig.gives(&format!("head<100>tail<{}>..ok", MAX_SKIP - 2));
 }
 
 #[test]

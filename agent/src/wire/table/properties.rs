@@ -30,7 +30,6 @@ struct Event {
     payload: Vec<u8>,
     beyond: u32,
     pause: u64,
-    skip: Option<u64>,
 }
 
 fn seqs() -> impl Strategy<Value = u32> {
@@ -47,9 +46,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     ];
     let beyond = prop_oneof![4 => Just(0_u32), 1 => 0_u32..5000];
     let pause = prop_oneof![6 => Just(0_u64), 1 => 0_u64..20];
-    let skip = prop_oneof![6 => Just(None), 1 => any::<u64>().prop_map(Some)];
-    let event = (1_u16..6, any::<bool>(), seqs(), seqs(), flags, payload, beyond, pause, skip)
-        .prop_map(|(port, back, seq, ack, flags, payload, beyond, pause, skip)| Event {
+    let event = (1_u16..6, any::<bool>(), seqs(), seqs(), flags, payload, beyond, pause).prop_map(
+        |(port, back, seq, ack, flags, payload, beyond, pause)| Event {
             port,
             back,
             seq,
@@ -58,8 +56,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             payload,
             beyond,
             pause,
-            skip,
-        });
+        },
+    );
     vec(event, 0..250)
 }
 
@@ -134,10 +132,6 @@ proptest! {
             let flow = take(&mut table, &arrival, &mut out);
             let slow = thorough.push(&arrival, &mut closely).map(|seen| seen.flow);
             assert_eq!(flow, slow);
-            if let (Some(flow), Some(offset)) = (flow, event.skip) {
-                table.skip_until(flow, Side::A, offset);
-                thorough.skip_until(flow, Side::A, offset);
-            }
             if event.pause > 0 {
                 table.expire(Timestamp(now), &mut out);
                 thorough.expire(Timestamp(now), &mut closely);

@@ -1,11 +1,11 @@
 //! Each test is named after what breaks naive readers.
 
-use super::{FLOW_COST, FlowTable, Limits, Seen, Skip};
+use super::{FLOW_COST, FlowTable, Limits, Seen};
 use crate::{
     clock::Timestamp,
     flow::chunk::Payload,
     wire::{
-        FlowId, Side, WireChunk,
+        FlowId, WireChunk,
         classify::Protocol,
         flow::{Flow, TIME_WAIT},
         ledger::Counters,
@@ -371,19 +371,6 @@ fn a_hole_expires_and_a_closed_flow_is_forgotten() {
     rig.expire(HOLE_TIMEOUT + TIME_WAIT + 1);
     assert!(rig.table.is_empty() && rig.table.keys.is_empty() && rig.table.agenda.is_empty());
     rig.gives(&[]);
-}
-
-#[test]
-fn a_skip_is_a_gap_without_waiting() {
-    let mut rig = Rig::new();
-    rig.handshake(100, 500);
-    rig.client(".", 101, 501, REQUEST);
-    let until = u64::from(REQUEST_LEN) + 1000;
-    let skip = rig.table.skip_until(FlowId(1), Side::A, until);
-    assert_eq!(skip, Some(Skip { until, seq: 101 + REQUEST_LEN + 1000 }));
-    assert_eq!(rig.table.skip_until(FlowId(9), Side::A, until), None);
-    rig.client(".", 101 + REQUEST_LEN + 1000, 501, "next");
-    assert_eq!(rig.gives(&[&a(1), "1A:<1000>", "1A:next"]).gap_skipped_bytes, 1000);
 }
 
 #[test]

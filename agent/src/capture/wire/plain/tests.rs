@@ -223,6 +223,16 @@ fn a_connection_that_was_joined_late_says_so() {
     assert_eq!(host.told(), "7 None@1 plain i0[1] o0[1] o1+27 i1+28 o28+27");
 }
 
+/// No connection begins with a request's frame.
+#[test]
+fn a_connection_of_http2_that_was_joined_late_says_so() {
+    let mut host = Host::new();
+    host.owner(7, Side::B, LOOPBACK);
+    host.send(Side::A, b"\0\0\x04\x01\x05\0\0\0\x0f\xbe\x82\x84\x87", false, &[LOOPBACK]);
+    host.send(Side::B, b"\0\0\x01\x01\x05\0\0\0\x0f\x88", false, &[LOOPBACK]);
+    assert_eq!(host.told(), "7 None@1 plain i0[1] o0[1] i1+13 o1+10");
+}
+
 #[test]
 fn what_a_proxy_says_first_is_no_part_of_it() {
     let mut host = Host::new();

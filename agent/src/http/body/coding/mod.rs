@@ -12,7 +12,10 @@ mod zstd;
 use zeroize::Zeroizing;
 
 use super::Sample;
-use crate::http::{length::trim_blanks, message::Fields};
+use crate::{
+    http::{length::trim_blanks, message::Fields},
+    text::Cuts,
+};
 
 /// Most codings upon each other. Two occur where a proxy compresses again; each more multiplies
 /// what a byte may cost.
@@ -80,9 +83,19 @@ impl Decoded<'_> {
 }
 
 /// Undoes the codings that `fields` declare for `sample`, in the order in which they were not
-/// applied.
+/// applied. A limit that is hit is counted in `cuts`.
 #[must_use]
-pub fn decode<'a>(sample: &'a Sample, fields: &Fields) -> Decoded<'a> {
+pub fn decode<'a>(sample: &'a Sample, fields: &Fields, cuts: &mut Cuts) -> Decoded<'a> {
+    let decoded = undo(sample, fields);
+    match decoded.end {
+        End::TooLarge => cuts.contents_too_large = cuts.contents_too_large.saturating_add(1),
+        End::Bomb => cuts.content_bombs = cuts.content_bombs.saturating_add(1),
+        End::Whole | End::Cut | End::Unknown | End::Malformed => {}
+    }
+    decoded
+}
+
+fn undo<'a>(sample: &'a Sample, fields: &Fields) -> Decoded<'a> {
     let mut octets = Octets::AsSent(sample.bytes());
     let mut end = if sample.is_whole() { End::Whole } else { End::Cut };
     let Some(codings) = codings(fields) else {

@@ -66,7 +66,7 @@ fn sample(bytes: &[u8]) -> Sample {
 #[track_caller]
 fn check(codings: &[&str], coded: &[u8], expected: (&[u8], End)) {
     let sample = sample(coded);
-    let decoded = decode(&sample, &fields(codings));
+    let decoded = undo(&sample, &fields(codings));
     assert!(decoded.octets() == expected.0, "{codings:?}: {} octets", decoded.octets().len());
     assert_eq!(decoded.end(), expected.1, "{codings:?}");
 }
@@ -134,7 +134,7 @@ fn gzip_has_headers_of_all_kinds_and_several_members_rfc1952() {
     );
     for cut in 1..named.len() {
         let sample = sample(&named[..cut]);
-        assert_eq!(decode(&sample, &fields(&["gzip"])).end(), End::Cut, "{cut}");
+        assert_eq!(undo(&sample, &fields(&["gzip"])).end(), End::Cut, "{cut}");
     }
     // A header CRC, which no encoder here writes.
     let mut with_crc = encode("gzip", b"x", 6);
@@ -171,29 +171,51 @@ fn bombs_end_at_the_ratio_or_at_the_bound() {
     let zeros = vec![0; 8 * 1024 * 1024];
     for name in NAMES {
         let sample = sample(&encode(name, &zeros, 9));
-        let decoded = decode(&sample, &fields(&[name]));
+        let decoded = undo(&sample, &fields(&[name]));
         assert!(matches!(decoded.end(), End::Bomb | End::TooLarge | End::Cut), "{name}");
         assert!(decoded.octets().len() <= DECODED_MAX, "{name}");
         assert!(decoded.octets().len() <= (sample.bytes().len() * RATIO_MAX).max(RATIO_FREE));
     }
     let small = encode("gzip", &zeros[..1_000_000], 9);
     let outer = sample(&small);
-    assert_eq!(decode(&outer, &fields(&["gzip"])).end(), End::Bomb);
+    assert_eq!(undo(&outer, &fields(&["gzip"])).end(), End::Bomb);
     // A bomb within another.
     let nested = encode("br", &small, 9);
     let nested = sample(&nested);
-    assert_eq!(decode(&nested, &fields(&["gzip", "br"])).end(), End::Bomb);
+    assert_eq!(undo(&nested, &fields(&["gzip", "br"])).end(), End::Bomb);
 }
 
 #[test]
-fn what_is_larger_than_the_bound_is_left() {
-    // Runs of 16 by chance: some 20 octets of them to one of gzip.
+fn limits_that_are_hit_are_counted() {
+    let mut cuts = Cuts::default();
+    let counted = |cuts: &Cuts| (cuts.contents_too_large, cuts.content_bombs);
+    let bomb = sample(&encode("gzip", &vec![0; 1_000_000], 9));
+    let _bomb = decode(&bomb, &fields(&["gzip"]), &mut cuts);
+    assert_eq!(counted(&cuts), (0, 1));
+    let large = sample(&encode("gzip", &noise(), 9));
+    let _large = decode(&large, &fields(&["gzip"]), &mut cuts);
+    assert_eq!(counted(&cuts), (1, 1));
+    let honest = sample(&encode("gzip", b"plain", 9));
+    let _honest = decode(&honest, &fields(&["gzip"]), &mut cuts);
+    assert_eq!(counted(&cuts), (1, 1));
+    let mut all = Cuts::default();
+    all.join(&cuts);
+    assert_eq!(counted(&all), (1, 1));
+}
+
+/// More than the bound, in runs of 16 by chance: some 20 octets of them to one of gzip.
+fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut run = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         [b"abcdefgh"[(state >> 29) as usize]; 16]
     };
-    let noise: Vec<u8> = (0..DECODED_MAX / 16 + 1000).flat_map(|_| run()).collect();
+    (0..DECODED_MAX / 16 + 1000).flat_map(|_| run()).collect()
+}
+
+#[test]
+fn what_is_larger_than_the_bound_is_left() {
+    let noise = noise();
     let coded = encode("gzip", &noise, 9);
     assert!(coded.len() < SAMPLE_MAX, "{}", coded.len());
     check(&["gzip"], &coded, (&noise[..DECODED_MAX], End::TooLarge));
@@ -211,7 +233,7 @@ fn a_cut_sample_gives_what_there_is() {
     let coded = encode("gzip", &plain, 6);
     let mut cut = sample(&coded[..coded.len() / 2]);
     cut.cut();
-    let decoded = decode(&cut, &fields(&["gzip"]));
+    let decoded = undo(&cut, &fields(&["gzip"]));
     assert_eq!(decoded.end(), End::Cut);
     assert!(!decoded.octets().is_empty() && plain.starts_with(decoded.octets()));
 }
@@ -229,7 +251,7 @@ proptest! {
     ) {
         let coded = names.iter().fold(plain.clone(), |body, name| encode(name, &body, level));
         let sample = sample(&coded);
-        let decoded = decode(&sample, &fields(&names));
+        let decoded = undo(&sample, &fields(&names));
         prop_assert_eq!(decoded.end(), End::Whole);
         prop_assert!(decoded.octets() == plain);
     }
@@ -242,7 +264,7 @@ proptest! {
         let plain = json();
         let coded = encode(name, &plain, 6);
         let sample = sample(&coded[..=keep.index(coded.len() - 1)]);
-        let decoded = decode(&sample, &fields(&[name]));
+        let decoded = undo(&sample, &fields(&[name]));
         prop_assert!(!decoded.is_whole());
         prop_assert!(plain.starts_with(decoded.octets()));
     }
@@ -256,7 +278,7 @@ proptest! {
     ) {
         let coded = encode(start, &json(), 3);
         let sample = sample(&[&coded[..kept], &noise].concat());
-        let decoded = decode(&sample, &fields(&names));
+        let decoded = undo(&sample, &fields(&names));
         prop_assert!(decoded.octets().len() <= DECODED_MAX);
     }
 }

@@ -1,4 +1,7 @@
 //! zstd (RFC 8878), with windows as large as a content coding may have (RFC 9659).
+//!
+//! What the decoder holds for itself is not wiped: ruzstd allocates its window as it likes, lends it to
+//! nobody, and frees what it outgrew; it takes no allocator.
 
 use ruzstd::decoding::{
     BlockDecodingStrategy, FrameDecoder,
