@@ -108,7 +108,7 @@ fn what_splunk_would_get_wrong_is_seen() {
     let cef = mapped(Format::Cef);
     for (from, to) in [
         ("TRUNCATE = 0", "TRUNCATE = 10000"),
-        ("\"type\":\"[^\"]+\"", "\"kind\":\"[^\"]+\""),
+        ("\"event\":\\{", "\"agent\":\\{"),
         ("MAX_TIMESTAMP_LOOKAHEAD = 13", "MAX_TIMESTAMP_LOOKAHEAD = 10"),
         ("scopewatch_cef_header, ", ""),
         ("cs1 AS client_id", "cs2 AS client_id"),
