@@ -113,6 +113,8 @@ impl World {
                 (writer, spool, readers)
             },
         );
+        // A removal for want of room may have been undone by a loss of power, and is made again.
+        self.settle();
     }
 
     fn step(&mut self, step: &Step) {
@@ -152,6 +154,9 @@ impl World {
             self.taken.insert((self.run, position), (self.next_id, lane));
             self.next_id += 1;
         }
+        // A full spool makes room at once. Who is killed before he says so loses the account, not
+        // the count: each sink counts the numbers that no segment has.
+        self.settle();
     }
 
     fn commit(&mut self) {
@@ -212,6 +217,7 @@ impl World {
         self.step(&Step::Kill);
         self.append(Lane::Kept, 1, 9);
         let last = self.next_id - 1;
+        self.commit();
         let (mut writer, spool, mut readers) = self.open.take().unwrap();
         writer.close(self.now);
         assert_eq!(writer.acknowledged(), 1);

@@ -144,8 +144,12 @@ impl<F: Filesystem> Writer<F> {
             last_collect: now,
             synced: next,
         };
-        writer.record();
-        // The bound may be lower than it was, and a removal undone by a loss of power.
+        // A removal may have been undone by a loss of power: what nobody waits for must not take the
+        // room of what somebody does.
+        if writer.record() {
+            writer.remove_passed();
+        }
+        // The bound may be lower than it was.
         let _ = writer.make_room(Lane::Kept, 0);
         writer.refill_reserve();
         Ok((writer, spool, recovered))
@@ -416,9 +420,12 @@ impl<F: Filesystem> Writer<F> {
     /// Removes segments that every sink has passed, once the ledger says so on disk.
     fn collect(&mut self) {
         let moved = self.recorded.sinks != self.spool.state().sinks;
-        if !moved || !self.record() {
-            return;
+        if moved && self.record() {
+            self.remove_passed();
         }
+    }
+
+    fn remove_passed(&mut self) {
         let passed = self.recorded.passed();
         for lane in Lane::ALL {
             loop {
