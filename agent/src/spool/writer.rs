@@ -371,11 +371,12 @@ impl<F: Filesystem> Writer<F> {
     fn drop_oldest(&mut self, lane: Lane) -> bool {
         let oldest = self.spool.state().lane(lane).front().cloned();
         let Some(Segment { header, count, last, .. }) = oldest else { return false };
-        if self.lane(lane).active.as_ref().is_some_and(|active| active.header == header) {
-            self.lane(lane).active = None;
-        }
         if self.spool.filesystem.remove(&header.file_name()).is_err() {
             return false;
+        }
+        // Not before it is gone: what is written to it has yet to be synced.
+        if self.lane(lane).active.as_ref().is_some_and(|active| active.header == header) {
+            self.lane(lane).active = None;
         }
         self.spool.state().lane_mut(lane).pop_front();
         let range = (header.first, last);
