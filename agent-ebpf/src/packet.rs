@@ -116,7 +116,7 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
         return None;
     }
     let mut tls = decision & Capture::TLS != 0;
-    let first = !copied && !listens && matches!(way, Way::In) && is_first(ctx, &tcp);
+    let mut first = false;
     if !copied {
         let next = decide(ctx, &tcp, payload_at, decision);
         if !listens && next != decision {
@@ -126,6 +126,7 @@ fn look_at(ctx: &SkBuffContext, way: Way) -> Option<()> {
             return None;
         }
         tls = next & Capture::TLS != 0;
+        first = !listens && matches!(way, Way::In) && is_first(ctx, &tcp);
     }
     let mut payload = Payload { at: payload_at, len };
     forget(&mut payload);

@@ -14,6 +14,7 @@
 
 mod erasure;
 mod keeper;
+mod lookout;
 mod stages;
 
 use std::{
@@ -26,11 +27,7 @@ use std::{
 
 use crossbeam_channel::{Sender, bounded};
 
-pub use self::{
-    erasure::{Erasure, PERIOD as ERASURE_PERIOD},
-    keeper::Keeper,
-    stages::Stages,
-};
+pub use self::{erasure::Erasure, keeper::Keeper, lookout::PERIOD as LOOK_PERIOD, stages::Stages};
 
 use crate::{
     bpf::{load::Channels, ring::Ring, socket::Decisions},

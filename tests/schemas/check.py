@@ -58,21 +58,6 @@ def ecs(event, say):
         say(f"type {event['event']['type']} is none of {kinds}")
 
 
-def plain(value):
-    """A value as the formats of pairs have it."""
-    if isinstance(value, list):
-        return ",".join(map(plain, value))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def field(event, path):
-    for name in path.split("."):
-        event = event.get(name) if isinstance(event, dict) else None
-    return event
-
-
 def pairs(found, native, say, names):
     for name, path in names.items():
         wanted = field(native, path)

@@ -16,7 +16,7 @@ use scopewatch_harness::{child, oauth};
 use serde_json::{Value, json};
 
 const EVENTS: &str = include_str!("../corpora/events/every_type.jsonl");
-const CHECK: &str = include_str!("check.py");
+const CHECK: &str = concat!(include_str!("values.py"), include_str!("check.py"));
 const TEMPLATE: &str = include_str!("../../packaging/siem/elastic/component-ecs.json");
 
 /// All events in a format, a line each.

@@ -16,20 +16,6 @@ def conf(text):
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def field(event, path):
-    for name in path.split("."):
-        event = event.get(name) if isinstance(event, dict) else None
-    return event
-
-
-def plain(value):
-    if isinstance(value, list):
-        return ",".join(map(plain, value))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
 def time_of(stanza, line, say):
     """The moment in microseconds, found as Splunk finds it."""
     prefix = re.search(stanza["TIME_PREFIX"], line)

@@ -14,7 +14,7 @@ use crate::{EVENTS, mapped, python};
 
 const PROPS: &str = include_str!("../../packaging/siem/splunk/props.conf");
 const TRANSFORMS: &str = include_str!("../../packaging/siem/splunk/transforms.conf");
-const CHECK: &str = include_str!("splunk.py");
+const CHECK: &str = concat!(include_str!("values.py"), include_str!("splunk.py"));
 
 /// Fields that a sender chooses.
 const TOLD_BY_SENDERS: [&str; 3] = ["/client/ua", "/identity/client_id", "/http/path"];

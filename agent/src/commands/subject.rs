@@ -14,7 +14,7 @@ use crate::{
     commands::{configuration, naming::unusable, print},
     config::subjectfile,
     failure::{ExitCode, Failure},
-    pipeline::ERASURE_PERIOD,
+    pipeline::LOOK_PERIOD,
     report::show::read_line,
     token::subject::{PSEUDONYM_CHARS, SubjectKey},
 };
@@ -78,7 +78,7 @@ fn forget(pseudonyms: Vec<String>, key: cli::SubjectKey) -> Result<(), Failure> 
             "{new} forgotten, {before} had been before, by {}; an agent that runs follows within {} \
              seconds; copies of this key, other agents' and backups, each remember",
             path.display(),
-            ERASURE_PERIOD.as_secs()
+            LOOK_PERIOD.as_secs()
         ))?;
     }
     if is_each { Ok(()) } else { sought.conclude() }

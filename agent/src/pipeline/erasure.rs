@@ -5,32 +5,13 @@
 //! A file that is gone, or is no key, leaves no key in use, unlike a policy: who took it away wanted
 //! that nobody be named by it, and what is in memory would undo that.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::io;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use signal_hook::consts::SIGHUP;
-
+use super::lookout::{Look, Lookout};
 use crate::{config::subjectfile::SubjectFile, failure::chain, token::pseudonym::Pseudonyms};
 
-/// How often the file is looked at: a `stat`.
-pub const PERIOD: Duration = Duration::from_secs(2);
-/// How often a signal is looked for.
-const HEARTBEAT: Duration = Duration::from_millis(200);
-
 /// The thread.
-pub struct Erasure {
-    /// Nothing is sent: its end tells the thread to end.
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
+pub struct Erasure(Lookout);
 
 impl Erasure {
     /// Starts to keep `pseudonyms` as `file` has them.
@@ -38,45 +19,35 @@ impl Erasure {
     /// # Errors
     /// The thread cannot be started, or SIGHUP cannot be handled.
     pub fn start(file: SubjectFile, pseudonyms: Pseudonyms) -> io::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
-        let (stop, stopped) = bounded(0);
-        let thread = thread::Builder::new()
-            .name("subjects".into())
-            .spawn(move || run(file, &pseudonyms, &asked, &stopped))?;
-        Ok(Self { stop, thread })
+        Lookout::start("subjects", Subjects { file, pseudonyms }).map(Self)
     }
 
     /// Ends the thread.
     pub fn stop(self) {
-        let Self { stop, thread } = self;
-        drop(stop);
-        let _ = thread.join();
+        self.0.stop();
     }
 }
 
-fn run(mut file: SubjectFile, pseudonyms: &Pseudonyms, asked: &AtomicBool, stopped: &Receiver<()>) {
-    let mut waited = Duration::ZERO;
-    while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-        waited = waited.saturating_add(HEARTBEAT);
-        let is_asked = asked.swap(false, Ordering::Relaxed);
-        if !is_asked && waited < PERIOD {
-            continue;
-        }
-        waited = Duration::ZERO;
-        let Some(found) = file.poll(is_asked) else { continue };
-        let path = file.path().display();
+struct Subjects {
+    file: SubjectFile,
+    pseudonyms: Pseudonyms,
+}
+
+impl Look for Subjects {
+    fn look(&mut self, is_asked: bool) {
+        let Some(found) = self.file.poll(is_asked) else { return };
+        let path = self.file.path().display();
         match found {
             Ok(Some(key)) => {
-                pseudonyms.replace(Some(key));
+                self.pseudonyms.replace(Some(key));
                 tracing::info!("pseudonyms are made by {path} as it is now");
             }
             Ok(None) => {
-                pseudonyms.replace(None);
+                self.pseudonyms.replace(None);
                 tracing::warn!("there is no key file {path} any more: nobody is named");
             }
             Err(error) => {
-                pseudonyms.replace(None);
+                self.pseudonyms.replace(None);
                 tracing::warn!("nobody is named: {}", chain(&error));
             }
         }
@@ -85,7 +56,10 @@ fn run(mut file: SubjectFile, pseudonyms: &Pseudonyms, asked: &AtomicBool, stopp
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Instant};
+    use std::{
+        fs, thread,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::{
@@ -93,7 +67,7 @@ mod tests {
         token::pseudonym::Withheld,
     };
 
-    /// Far beyond [`PERIOD`].
+    /// Far beyond [`PERIOD`](super::super::lookout::PERIOD).
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn becomes(names: &Pseudonyms, name: &str, expected: &Result<String, Withheld>) {

@@ -2,19 +2,11 @@
 //! whoever follows, and what became of them, to whoever writes events. The only thread that reads
 //! the policy's files; judging waits for none of it.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::io;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use signal_hook::consts::SIGHUP;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::lookout::{Look, Lookout};
 use crate::{
     clock::Timestamp,
     config::rulebook::{Renewal, Rulebook},
@@ -22,19 +14,13 @@ use crate::{
     rules::Standing,
 };
 
-/// How often files are looked at: a `stat` for each of a few.
-const PERIOD: Duration = Duration::from_secs(2);
-/// How often a signal is looked for.
-const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Renewals that wait to be told; more come only if files change faster than events are written.
 const RENEWALS: usize = 64;
 
 /// The thread, and what it has to tell.
 pub struct Keeper {
     renewals: Receiver<(Renewal, Timestamp)>,
-    /// Nothing is sent: its end tells the thread to end.
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    thread: Lookout,
 }
 
 impl Keeper {
@@ -43,16 +29,11 @@ impl Keeper {
     /// # Errors
     /// The thread cannot be started, or SIGHUP cannot be handled.
     pub fn start(book: Rulebook, standing: Standing) -> io::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
         let (tell, renewals) = bounded(RENEWALS);
-        let (stop, stopped) = bounded(0);
         let first = Renewal::Policy(book.loaded());
         let _ = tell.try_send((first, boot::now()));
-        let thread = thread::Builder::new()
-            .name("rules".into())
-            .spawn(move || run(book, &standing, &asked, &tell, &stopped))?;
-        Ok(Self { renewals, stop, thread })
+        let thread = Lookout::start("rules", Rules { book, standing, tell })?;
+        Ok(Self { renewals, thread })
     }
 
     /// What became of the rules since it was last asked.
@@ -62,37 +43,32 @@ impl Keeper {
 
     /// Ends the thread.
     pub fn stop(self) {
-        let Self { renewals: _, stop, thread } = self;
-        drop(stop);
-        let _ = thread.join();
+        self.thread.stop();
     }
 }
 
-fn run(
-    mut book: Rulebook,
-    standing: &Standing,
-    asked: &AtomicBool,
-    tell: &Sender<(Renewal, Timestamp)>,
-    stopped: &Receiver<()>,
-) {
-    let mut waited = Duration::ZERO;
-    while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-        waited = waited.saturating_add(HEARTBEAT);
-        let is_asked = asked.swap(false, Ordering::Relaxed);
-        if !is_asked && waited < PERIOD && !book.has_newer_keys() {
-            continue;
-        }
-        waited = Duration::ZERO;
-        let renewals = book.renew(is_asked);
+struct Rules {
+    book: Rulebook,
+    standing: Standing,
+    tell: Sender<(Renewal, Timestamp)>,
+}
+
+impl Look for Rules {
+    fn look(&mut self, is_asked: bool) {
+        let renewals = self.book.renew(is_asked);
         if renewals.is_empty() {
-            continue;
+            return;
         }
-        standing.replace(book.rules());
+        self.standing.replace(self.book.rules());
         for renewal in renewals {
             tracing::info!("{}", said(&renewal));
             // Whoever writes events looks every second.
-            let _ = tell.try_send((renewal, boot::now()));
+            let _ = self.tell.try_send((renewal, boot::now()));
         }
+    }
+
+    fn has_cause(&self) -> bool {
+        self.book.has_newer_keys()
     }
 }
 
@@ -111,14 +87,19 @@ fn said(renewal: &Renewal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, time::Instant};
+    use std::{
+        fs,
+        path::Path,
+        thread,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::config::policyfile::Reload;
 
     const POLICY: &str = "version: 1\nservices: [{id: a, select: {ports: [1]}}]\n";
 
-    /// Far beyond [`PERIOD`].
+    /// Far beyond [`PERIOD`](super::super::lookout::PERIOD).
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// As editors do it.
