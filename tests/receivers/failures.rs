@@ -80,6 +80,22 @@ fn syslog_ng_killed_in_mid_stream_over_tls_gets_every_event() {
 }
 
 #[test]
+fn what_the_kernel_of_a_dead_receiver_had_comes_again_though_no_more_is_to_be_sent() {
+    const FEW: usize = 20;
+    let (directory, certs) = place();
+    let mut receiver = Receiver::start(&PACKAGES[0], &certs, &of_receiver(&directory)).unwrap();
+    let mut run = Run::new(&["siem"], &chained("few", FEW));
+    receiver.signal(Signal::SIGSTOP).unwrap();
+    run.start("siem", options(Way::Octet, Payload::Json, &receiver, &certs));
+    assert_eq!(run.finish("siem"), (FEW as u64, 0, 0));
+    receiver.kill();
+    assert_eq!(receiver.uids().unwrap().len(), 0);
+    receiver.restart().unwrap();
+    until("every event to arrive", || receiver.uids().unwrap().len() == FEW);
+    run.stop();
+}
+
+#[test]
 fn a_receiver_that_hangs_and_one_that_is_dead_delay_no_other() {
     let (directory, certs) = place();
     let place = |name: &str| directory.path().join(name);

@@ -121,7 +121,9 @@ impl Run {
         for event in events {
             writer.append(Lane::Kept, event.as_bytes());
         }
-        writer.close(Instant::now());
+        // Not closed: a sink that has sent all must stay, for a receiver that loses some of it.
+        writer.commit(Instant::now());
+        writer.sync(Instant::now());
         Self { directory, spool, running: Vec::new() }
     }
 
