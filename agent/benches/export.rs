@@ -81,13 +81,13 @@ fn run(directory: &Path, seconds: Duration, rate: u64) -> (u64, f64, Vec<u64>) {
     let output = Output::sinks(start(directory));
     let (mut lines, batches) = output.channel();
     let running = thread::spawn(move || output.run(&batches));
-    let events: Vec<_> = (0..EVENTS).map(event).collect();
+    let mut events: Vec<_> = (0..EVENTS).map(event).collect();
     let start = Instant::now();
     let mut quarters = Vec::new();
     let mut sent = 0_u64;
     while start.elapsed() < seconds {
-        for event in &events {
-            lines.push(event.clone());
+        for event in &mut events {
+            lines.push(event);
         }
         sent += EVENTS as u64;
         if rate > 0 {

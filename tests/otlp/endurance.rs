@@ -117,7 +117,7 @@ fn everything_arrives_at_every_sink_whatever_receivers_do() {
     for nth in 0..count {
         let mut event = sample.clone();
         event.event.uid = uid(nth);
-        lines.push(event);
+        lines.push(&mut event);
         if nth % 100 == 99 {
             lines.flush();
             let due = Duration::from_secs_f64(nth as f64 / RATE);

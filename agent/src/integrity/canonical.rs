@@ -46,6 +46,13 @@ pub fn append(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotC
     append_any(json, leave_out, out)
 }
 
+/// Whether `json` is an object in its canonical form, and has no outermost member of that name. Of
+/// one that is not found to be, [`append`] still makes the form.
+#[must_use]
+pub fn is_canonical_without(json: &str, name: &str) -> bool {
+    tidy::is_canonical_without(json, name)
+}
+
 /// The long way, which any JSON may go.
 fn append_any(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
     let mut reader = Reader { text: json, at: 0 };

@@ -1,7 +1,7 @@
 //! Links events. In: an event as JSON. Out: the same with an `integrity` member behind all others:
 //! the chain's name, the event's position, the hash before, and its own.
 
-use std::io::Write as _;
+use std::{io::Write as _, mem};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,8 @@ const START_DOMAIN: &[u8] = b"scopewatch/chain/v1";
 pub struct Chain {
     name: String,
     head: Hash,
+    /// The head as the next event has it, and room for that event's own hash.
+    written: (String, String),
     tree: Tree,
     canonical: Vec<u8>,
 }
@@ -31,7 +33,9 @@ impl Chain {
     /// and `/` ([`name_of`]).
     #[must_use]
     pub fn new(name: String) -> Self {
-        Self { head: start(&name), name, tree: Tree::default(), canonical: Vec::new() }
+        let head = start(&name);
+        let written = (BASE64URL.encode(head), String::new());
+        Self { name, head, written, tree: Tree::default(), canonical: Vec::new() }
     }
 
     /// Its name.
@@ -58,11 +62,18 @@ impl Chain {
     /// # Errors
     /// It has no canonical form; nothing is appended to the chain.
     pub fn link(&mut self, event: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-        self.canonical.clear();
-        canonical::append(event, MEMBER, &mut self.canonical)?;
+        // Events of the agent are made in canonical form, and hashed where they are.
+        let hash = if canonical::is_canonical_without(event, MEMBER) {
+            hash(&self.head, event.as_bytes())
+        } else {
+            self.canonical.clear();
+            canonical::append(event, MEMBER, &mut self.canonical)?;
+            hash(&self.head, &self.canonical)
+        };
         let body = event.trim_end().strip_suffix('}').ok_or(NotCanonical::Syntax)?;
-        let hash = hash(&self.head, &self.canonical);
-        let (prev, own) = (BASE64URL.encode(self.head), BASE64URL.encode(hash));
+        let (prev, own) = &mut self.written;
+        own.clear();
+        BASE64URL.encode_string(hash, own);
         let (chain, seq) = (&self.name, self.tree.size());
         out.extend_from_slice(body.as_bytes());
         // Writing to a vector cannot fail.
@@ -70,6 +81,7 @@ impl Chain {
             out,
             r#","{MEMBER}":{{"chain":"{chain}","seq":{seq},"prev":"{prev}","hash":"{own}"}}}}"#
         );
+        mem::swap(prev, own);
         self.head = hash;
         self.tree.push(&hash);
         Ok(())

@@ -234,7 +234,7 @@ impl Worker {
                 parts.left_out.insert(index, left_out);
             });
             let Self { gate, lines, .. } = self;
-            gate.tick(*at, &mut |event| lines.push(event));
+            gate.tick(*at, &mut |mut event| lines.push(&mut event));
         }
         if let Some(rules) = self.rules.renewed() {
             self.table.mark(&rules.marks);
@@ -254,7 +254,7 @@ impl Worker {
         self.table.finish_all(self.now, &mut self.seen);
         self.emit();
         let Self { gate, lines, .. } = &mut self;
-        gate.finish(&mut |event| lines.push(event));
+        gate.finish(&mut |mut event| lines.push(&mut event));
         self.lines.flush();
         self.table.counts
     }
@@ -271,9 +271,9 @@ impl Worker {
             let volume = route.map_or(Volume::Full, |route| route.volume);
             let event = self.author.access(0, &observation);
             let Self { gate, lines, .. } = self;
-            gate.take(event, volume, &mut |event| lines.push(event));
-            if let Some(event) = self.author.scope_check(0, &observation) {
-                self.lines.push(event);
+            gate.take(event, volume, &mut |mut event| lines.push(&mut event));
+            if let Some(mut event) = self.author.scope_check(0, &observation) {
+                self.lines.push(&mut event);
             }
         }
     }

@@ -206,15 +206,15 @@ impl Lines {
     }
 
     /// Numbers the event of an exchange and encodes it.
-    pub fn push(&mut self, mut event: Event) {
+    pub fn push(&mut self, event: &mut Event) {
         event.event.seq = self.number();
         match self.format {
             // What an `access` says already is not said twice to people.
-            Format::Human(_) if !human::is_shown(&event) => {}
+            Format::Human(_) if !human::is_shown(event) => {}
             Format::Human(colour) => {
-                self.append_text(&human::line(&event, None, colour), lane(&event));
+                self.append_text(&human::line(event, None, colour), lane(event));
             }
-            Format::Json => self.append_json(&event, lane(&event)),
+            Format::Json => self.append_json(event, lane(event)),
         }
     }
 

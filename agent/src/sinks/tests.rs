@@ -68,7 +68,7 @@ fn send(export: Export, count: usize) {
     let output = Output::sinks(export);
     let (mut lines, batches) = output.channel();
     let running = thread::spawn(move || output.run(&batches));
-    (0..count).for_each(|_| lines.push(sample()));
+    (0..count).for_each(|_| lines.push(&mut sample()));
     lines.flush();
     drop(lines);
     assert_eq!(running.join().unwrap().unwrap(), count as u64);
@@ -152,7 +152,7 @@ fn an_expiry_beyond_all_numbers_does_not_cost_the_event() {
     let running = thread::spawn(move || output.run(&batches));
     let mut event = sample();
     event.http.as_mut().unwrap().req_bytes = Some(u64::MAX);
-    lines.push(event);
+    lines.push(&mut event);
     lines.flush();
     drop(lines);
     running.join().unwrap().unwrap();
@@ -175,7 +175,7 @@ fn a_token_in_an_event_is_not_written() {
     ));
     let (mut lines, batches) = output.channel();
     let running = thread::spawn(move || output.run(&batches));
-    lines.push(event);
+    lines.push(&mut event);
     lines.flush();
     drop(lines);
     running.join().unwrap().unwrap();
@@ -215,7 +215,7 @@ fn who_captures_does_not_wait_for_an_output_that_stalls_and_denials_go_last() {
     // Nobody takes any of it: more than the queue and the worker hold.
     let count = 20_000;
     for nth in 0..count {
-        lines.push(if nth % 100 == 0 { denied.clone() } else { sample() });
+        lines.push(&mut if nth % 100 == 0 { denied.clone() } else { sample() });
         lines.flush();
     }
     let running = thread::spawn(move || output.run(&batches));

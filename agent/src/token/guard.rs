@@ -49,9 +49,22 @@ fn run_holds_token(run: &str) -> bool {
     })
 }
 
-const fn is_part(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+/// Whether a byte may be in a token: looked up, as every byte of every event is asked for.
+fn is_part(byte: u8) -> bool {
+    PARTS.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+const PARTS: [bool; 256] = {
+    let mut parts = [false; 256];
+    let mut rest = parts.as_mut_slice();
+    let mut byte = 0_u8;
+    while let [part, others @ ..] = rest {
+        *part = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    parts
+};
 
 /// Replaces every text that holds a token; whether there was one.
 fn replace(value: &mut Value) -> bool {

@@ -12,7 +12,7 @@ use scopewatch_harness::{
     agent::{Agent, Stopped},
     calls::{Bearer, Testbed},
     clients::{Python, Reply, Request, Target, curl_by_version},
-    events::{Sought, is_over, text},
+    events::{Sought, is_over, number, text},
     require_root,
     tokens::ISSUER,
 };
@@ -49,12 +49,20 @@ struct Server {
     asks_whose: bool,
     /// Whether it has TLS.
     is_secure: bool,
+    /// Whether what is told of its old connections says where they are from and to.
+    has_addresses: bool,
 }
 
 impl Server {
     fn nginx(testbed: &Testbed) -> Self {
         let nginx = testbed.nginx();
-        Self { port: nginx.port(), pid: nginx.worker_pid(), asks_whose: true, is_secure: true }
+        Self {
+            port: nginx.port(),
+            pid: nginx.worker_pid(),
+            asks_whose: true,
+            is_secure: true,
+            has_addresses: true,
+        }
     }
 
     fn answers(&self, status: u16) -> u16 {
@@ -64,7 +72,13 @@ impl Server {
     fn told<'event>(&self, events: &'event [Value]) -> Vec<&'event Value> {
         let is = |event: &&Value| {
             let role = text(event, "/observation/role");
-            is_on(event, self.port) && is_over(event) && role == Some("server")
+            let is_its = if self.has_addresses {
+                is_on(event, self.port)
+            } else {
+                number(event, "/process/pid") == Some(self.pid.into())
+            };
+            let is_access = text(event, "/event/type") == Some("access");
+            is_its && is_access && is_over(event) && role == Some("server")
         };
         events.iter().filter(is).collect()
     }
@@ -77,12 +91,17 @@ impl Server {
         let route = |(nr, path)| format!("{{id: r{nr}, match: {{path: {path}}}}}");
         let routes = paths.enumerate().map(route).collect::<Vec<_>>().join(", ");
         let port = self.port;
+        let select = if self.has_addresses {
+            format!("ports: [{port}]")
+        } else {
+            format!("exe: \"{}\"", fs::read_link(format!("/proc/{}/exe", self.pid))?.display())
+        };
         let text = format!(
             "version: 1\n\
              issuers: [{{id: corp, match: [\"{ISSUER}\"], profile: lax}}]\n\
              services:\n\
              - id: orders\n\
-             \x20 select: {{ports: [{port}], role: server}}\n\
+             \x20 select: {{{select}, role: server}}\n\
              \x20 accept: [{{issuer: corp}}]\n\
              \x20 routes: [{routes}]\n"
         );
@@ -132,7 +151,18 @@ impl Server {
                 client_port: reply.client_port,
                 server_port: self.port,
             };
-            let event = only(&events, &sought).with_context(|| format!("{path}: {events:#?}"))?;
+            let event = if self.has_addresses {
+                only(&events, &sought).with_context(|| format!("{path}: {events:#?}"))?
+            } else {
+                let mut of_path = events.iter().filter(|it| text(it, "/http/path") == Some(path));
+                let event = of_path.next().with_context(|| format!("{path}: {events:#?}"))?;
+                ensure!(of_path.next().is_none(), "told twice: {event:#}");
+                ensure!(
+                    event.pointer("/client").and_then(|it| it.get("ip")).is_none(),
+                    "{event:#}"
+                );
+                event
+            };
             for (field, value) in [
                 ("/http/status", json!(self.answers(*status))),
                 ("/http/version", json!(known.version)),
@@ -215,8 +245,23 @@ fn http2_without_tls_goes_on() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let (process, port) = node::serve(&testbed, false)?;
-    let server = Server { port, pid: process.process.pid(), asks_whose: false, is_secure: false };
+    let pid = process.process.pid();
+    let server = Server { port, pid, asks_whose: false, is_secure: false, has_addresses: true };
     let mut client = node::Client::start(&testbed, port, false)?;
+    let told = server.join(&testbed, &mut |request| client.ask(request))?;
+    server.check(&NGHTTP2, &told)
+}
+
+/// Its sessions are on memory BIOs: no call on a socket happens within a call of TLS, which is all
+/// that tells of the addresses of a connection from before.
+#[test]
+fn a_node_server_is_told_without_addresses() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let (process, port) = node::serve(&testbed, true)?;
+    let pid = process.process.pid();
+    let server = Server { port, pid, asks_whose: false, is_secure: true, has_addresses: false };
+    let mut client = node::Client::start(&testbed, port, true)?;
     let told = server.join(&testbed, &mut |request| client.ask(request))?;
     server.check(&NGHTTP2, &told)
 }

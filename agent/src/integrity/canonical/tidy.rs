@@ -11,13 +11,35 @@ use super::{MAX_DEPTH, MAX_INTEGER};
 /// Appends the canonical form of `json`, without the outermost member that `leave_out` names.
 pub(super) fn append(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Option<()> {
     let text = json.as_bytes();
-    // All bytes are looked at, as a loop without exits looks at many at once.
-    if text.iter().fold(false, |control, byte| control | (*byte < b' ')) {
+    if has_control(text) {
         return None;
     }
     let mut reader = Reader { text, at: 0, members: Vec::new() };
     reader.write_value(out, Some(leave_out.as_bytes()), 0)?;
     (reader.at == text.len()).then_some(())
+}
+
+/// Whether `json` is an object in canonical form that has no outermost member of that name.
+pub(super) fn is_canonical_without(json: &str, name: &str) -> bool {
+    let text = json.as_bytes();
+    let mut reader = Reader { text, at: 0, members: Vec::new() };
+    !has_control(text)
+        && reader.peek() == Some(b'{')
+        && reader.pass_object(Some(name.as_bytes()), 0) == Some(true)
+        && reader.at == text.len()
+}
+
+/// All bytes are looked at, as a loop without exits looks at many at once.
+fn has_control(text: &[u8]) -> bool {
+    text.iter().fold(false, |control, byte| control | (*byte < b' '))
+}
+
+/// Whether a name stands before another. Most differ at once.
+fn precedes(name: &[u8], other: &[u8]) -> bool {
+    match (name, other) {
+        ([a, ..], [b, ..]) if a != b => a < b,
+        _ => name < other,
+    }
 }
 
 /// A member of an object, by where it stands.
@@ -59,7 +81,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         match self.peek()? {
-            b'{' => self.pass_object(depth),
+            b'{' => self.pass_object(None, depth),
             b'[' => self.pass_array(depth),
             b'"' => self.string().map(|_| true),
             b't' => self.word(b"true"),
@@ -69,7 +91,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn pass_object(&mut self, depth: usize) -> Option<bool> {
+    /// One with a member that is `unwanted` is not canonical.
+    fn pass_object(&mut self, unwanted: Option<&[u8]>, depth: usize) -> Option<bool> {
         self.expect(b'{')?;
         let mut is_canonical = true;
         let mut before: Option<&[u8]> = None;
@@ -78,7 +101,8 @@ impl<'a> Reader<'a> {
         }
         loop {
             let name = self.name()?;
-            is_canonical &= before.is_none_or(|before| before < name);
+            is_canonical &= before.is_none_or(|before| precedes(before, name));
+            is_canonical &= unwanted != Some(name);
             before = Some(name);
             is_canonical &= self.pass(depth + 1)?;
             if self.takes(b'}') {
@@ -105,7 +129,18 @@ impl<'a> Reader<'a> {
 
     /// A name and the colon behind it. Of ASCII: its order is that of its UTF-16 units.
     fn name(&mut self) -> Option<&'a [u8]> {
-        let name = self.string().filter(|name| name.is_ascii())?;
+        let start = self.at;
+        self.expect(b'"')?;
+        let rest = self.text.get(self.at..)?;
+        // As all names of events are; what is none, another way of reading finds out.
+        let len = rest.iter().position(|byte| !matches!(byte, b'a'..=b'z' | b'_' | b'0'..=b'9'))?;
+        let name = if rest.get(len) == Some(&b'"') {
+            self.at += len + 1;
+            rest.get(..len)?
+        } else {
+            self.at = start;
+            self.string().filter(|name| name.is_ascii())?
+        };
         self.expect(b':')?;
         Some(name)
     }
