@@ -169,8 +169,9 @@ proptest! {
             check(&json, &json);
         }
         let Ok(form) = canonical(&json) else { return Ok(()) };
-        // Names and texts that are not ASCII, or have escapes, are left to the long way.
-        if form.starts_with('{') && form.is_ascii() && !form.contains(['\\', '.', 'e', 'E']) {
+        // What is not ASCII, has escapes or large numbers, is left to the long way.
+        let is_odd = form.contains(['\\', '.']) || form.contains("9007199254740992");
+        if form.starts_with('{') && form.is_ascii() && !is_odd {
             assert!(tidy::is_canonical_without(&form, "integrity"), "{form}");
         }
     }
