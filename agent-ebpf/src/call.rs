@@ -14,8 +14,8 @@ use scopewatch_common::{Counter, Session, Way};
 use crate::{
     emit,
     maps::{
-        CALLS, Call, CallKey, IN_CALL, Length, SESSIONS, SessionKey, SessionState, count, put_mark,
-        take_mark,
+        CALLS, Call, CallKey, IN_CALL, Length, SESSIONS, SHAKEN, SessionKey, SessionState, count,
+        put_mark, take_mark,
     },
 };
 
@@ -109,6 +109,27 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
         buffer: call.buffer,
         len: moved,
     });
+    0
+}
+
+/// The session whose call the current thread is inside of, or that it shook hands of last.
+#[inline(always)]
+pub fn shaking(pid_tgid: u64) -> Option<u64> {
+    // SAFETY: copied at once; only this thread writes its keys.
+    unsafe {
+        match IN_CALL.get(pid_tgid) {
+            Some(&stack) => CALLS.get(CallKey { pid_tgid, stack }).map(|call| call.object),
+            None => SHAKEN.get(pid_tgid).copied(),
+        }
+    }
+}
+
+/// Remembers whose handshake the current thread is about to make.
+#[inline(always)]
+pub fn shake(ctx: &ProbeContext) -> u32 {
+    if let Some(object) = ctx.arg::<u64>(0) {
+        let _ = SHAKEN.insert(bpf_get_current_pid_tgid(), object, 0);
+    }
     0
 }
 

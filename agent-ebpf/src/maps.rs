@@ -89,10 +89,19 @@ pub struct SessionState {
 pub static SESSIONS: LruHashMap<SessionKey, SessionState> =
     LruHashMap::with_max_entries(64 * 1024, 0);
 
+/// Session that a thread shook hands of last by a call that only does that. A call that moves data
+/// may shake hands, too, and counts before this.
+#[map]
+pub static SHAKEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
+
 /// Threads that derived a TLS secret and have not used a socket since: the next one that they use
-/// is an end of that connection. Changed by [`put_mark`] and [`take_mark`] alone.
+/// is an end of that connection. The value is the session whose handshake it was, or
+/// [`NO_SESSION`]. Changed by [`put_mark`] and [`take_mark`] alone.
 #[map]
 pub static KEYED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(32 * 1024, 0);
+
+/// In place of a session, where no call of it was seen: no object lies there.
+pub const NO_SESSION: u64 = 1;
 
 /// Slots that threads are spread over by their ids; a power of two.
 const SLOTS: u32 = 4096;

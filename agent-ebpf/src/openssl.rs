@@ -12,7 +12,7 @@ use aya_log_ebpf::debug;
 use scopewatch_common::Way;
 
 use crate::{
-    call::{closed, enter, leave},
+    call::{closed, enter, leave, shake},
     guard::stay_on_kernel_stack,
     maps::Length,
 };
@@ -67,6 +67,14 @@ pub fn ssl_free(ctx: ProbeContext) -> u32 {
     stay_on_kernel_stack(&ctx);
     debug!(&ctx, "session ended");
     closed(&ctx, Way::Both)
+}
+
+/// `int SSL_do_handshake(SSL *ssl)`, which `SSL_accept` and `SSL_connect` end in: a session on a memory
+/// BIO is bound to the socket that the thread uses once it has derived a secret.
+#[uprobe]
+pub fn ssl_do_handshake(ctx: ProbeContext) -> u32 {
+    stay_on_kernel_stack(&ctx);
+    shake(&ctx)
 }
 
 /// `int SSL_shutdown(SSL *ssl)`: the process will send no more.

@@ -16,8 +16,9 @@ use aya_ebpf::{
 use scopewatch_common::{Counter, MAX_SECRET, RecordKind, SecretRecord};
 
 use crate::{
+    call::shaking,
     emit::{bounded, header},
-    maps::{EVENTS, KEYED, count, put_mark},
+    maps::{EVENTS, KEYED, NO_SESSION, count, put_mark},
 };
 
 /// The first eight bytes of a zero-padded name.
@@ -61,13 +62,14 @@ pub fn begin() -> Option<RingBufEntry<SecretRecord>> {
 }
 
 /// Submits a record that is TLS's, and has the thread's next socket call tell whose connection it
-/// is. Discards any other: what is not TLS is not even left behind in the ring.
+/// is, and which session's. Discards any other: what is not TLS is not even left behind in the ring.
 #[inline(always)]
 pub fn end(mut slot: RingBufEntry<SecretRecord>, wanted: bool) {
     if wanted {
         count(Counter::SecretRecords, 1);
         slot.submit(BPF_RB_NO_WAKEUP as u64);
-        put_mark(&KEYED, bpf_get_current_pid_tgid(), 1);
+        let pid_tgid = bpf_get_current_pid_tgid();
+        put_mark(&KEYED, pid_tgid, shaking(pid_tgid).unwrap_or(NO_SESSION));
     } else {
         // SAFETY: ring memory, as long as the record.
         unsafe { slot.as_mut_ptr().write_bytes(0, 1) };

@@ -1,5 +1,5 @@
 //! Which socket carries a TLS session: the one that a thread sends or receives on while it is
-//! inside a call on that session, or right after it derived a secret. And whose the sockets of
+//! inside a call on that session, or right after it derived a secret of it. And whose the sockets of
 //! listed ports are.
 //!
 //! Most socket traffic of a host is neither: one count is read, and that is all it costs.
@@ -20,8 +20,8 @@ use crate::{
     call::session,
     emit::{header, wakeup},
     maps::{
-        CALLS, CallKey, EVENTS, IN_CALL, KEYED, OWNED, captures_plain, count, is_marked,
-        is_plain_port, take_mark,
+        CALLS, CallKey, EVENTS, IN_CALL, KEYED, NO_SESSION, OWNED, captures_plain, count,
+        is_marked, is_plain_port, take_mark,
     },
 };
 
@@ -76,15 +76,17 @@ pub fn is_of_interest() -> bool {
     captures_plain() || is_marked(bpf_get_current_pid_tgid())
 }
 
-/// Binds the session that the thread is inside of to the socket that it uses, once; and tells
-/// whose the socket is if the thread has just derived a secret, or if its port is listed.
+/// Binds the session that the thread is inside of, or has just derived a secret of, to the socket that
+/// it uses, once; and tells whose the socket is if the thread has just derived a secret, or if its port is listed.
 #[inline(always)]
 pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     if !is_of_interest() {
         return 0;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
-    let keyed = KEYED.get_ptr(pid_tgid).is_some();
+    // SAFETY: copied at once; only this thread writes its keys.
+    let shaken = unsafe { KEYED.get(pid_tgid) }.copied();
+    let keyed = shaken.is_some();
     let listed = captures_plain() && is_listed(sock);
     if (keyed || listed)
         && let Some(cookie) = cookie_of(sock, pointer)
@@ -92,12 +94,12 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
         introduce(sock, cookie, pid_tgid, keyed, listed);
     }
     // SAFETY: values are copied at once; only this thread writes these keys.
-    let Some(&stack) = (unsafe { IN_CALL.get(pid_tgid) }) else { return 0 };
-    // SAFETY: as above.
-    let Some(object) = (unsafe { CALLS.get(CallKey { pid_tgid, stack }) }).map(|call| call.object)
-    else {
-        return 0;
+    let inside = match unsafe { IN_CALL.get(pid_tgid) } {
+        // SAFETY: as above.
+        Some(&stack) => unsafe { CALLS.get(CallKey { pid_tgid, stack }) }.map(|call| call.object),
+        None => shaken.filter(|&object| object != NO_SESSION),
     };
+    let Some(object) = inside else { return 0 };
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(state) = session(pid_tgid, object, now) else { return 0 };

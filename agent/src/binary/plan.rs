@@ -16,12 +16,13 @@ use crate::{
 };
 
 /// Functions of libssl that a plan may use, with the program for their entry.
-pub const OPENSSL: [(&str, Program); 8] = [
+pub const OPENSSL: [(&str, Program); 9] = [
     ("SSL_read", Program::SslRead),
     ("SSL_read_ex", Program::SslReadEx),
     ("SSL_write", Program::SslWrite),
     ("SSL_write_ex", Program::SslWriteEx),
     ("SSL_write_ex2", Program::SslWriteEx2),
+    ("SSL_do_handshake", Program::SslDoHandshake),
     ("SSL_shutdown", Program::SslShutdown),
     ("SSL_free", Program::SslFree),
     ("SSL_clear", Program::SslFree),
@@ -58,6 +59,9 @@ pub enum Choice {
     /// It is exported, and the function behind it is not certain.
     #[error("exported; what is behind it is not certain: {0}")]
     Exported(NoInternal),
+    /// Its call makes a handshake, and tells whose keys are derived.
+    #[error("it makes handshakes")]
+    Shakes,
     /// Its call ends a session, or a direction of one.
     #[error("it ends sessions")]
     Ends,
@@ -115,7 +119,11 @@ pub fn openssl(library: &Library<'_>, return_probes_safe: bool) -> Result<Attach
     steps.extend(transfers(library, write, write_program)?);
     for (name, program) in OPENSSL.into_iter().filter(|&(_, program)| !has_result(program)) {
         if library.exports(name) {
-            steps.push(step(name, exported(library, name)?, program, Choice::Ends)?);
+            let choice = match program {
+                Program::SslDoHandshake => Choice::Shakes,
+                _ => Choice::Ends,
+            };
+            steps.push(step(name, exported(library, name)?, program, choice)?);
         }
     }
     Ok(AttachPlan { build_id: library.build_id.clone(), steps })
@@ -182,6 +190,7 @@ const fn has_result(program: Program) -> bool {
         Program::SslReturn
         | Program::SslFree
         | Program::SslShutdown
+        | Program::SslDoHandshake
         | Program::EvpKdfDerive
         | Program::EvpPkeyCtxCtrl => false,
     }
@@ -195,7 +204,7 @@ const fn needs(program: Program) -> Needs {
         Program::SslReadEx | Program::SslWriteEx => (4, true),
         Program::SslWriteEx2 => (5, true),
         Program::SslReturn => return Needs::RETURN,
-        Program::SslFree | Program::SslShutdown => (1, false),
+        Program::SslFree | Program::SslShutdown | Program::SslDoHandshake => (1, false),
         Program::EvpKdfDerive => (4, false),
         Program::EvpPkeyCtxCtrl => (6, false),
     };

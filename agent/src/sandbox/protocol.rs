@@ -157,6 +157,8 @@ pub enum Program {
     SslFree,
     /// Entry of `SSL_shutdown`.
     SslShutdown,
+    /// Entry of `SSL_do_handshake`.
+    SslDoHandshake,
     /// Entry of `EVP_KDF_derive`.
     EvpKdfDerive,
     /// Entry of `EVP_PKEY_CTX_ctrl`.
@@ -165,7 +167,7 @@ pub enum Program {
 
 impl Program {
     /// Every program, in no order that matters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SslRead,
         Self::SslReadEx,
         Self::SslWrite,
@@ -174,6 +176,7 @@ impl Program {
         Self::SslReturn,
         Self::SslFree,
         Self::SslShutdown,
+        Self::SslDoHandshake,
         Self::EvpKdfDerive,
         Self::EvpPkeyCtxCtrl,
     ];
@@ -190,6 +193,7 @@ impl Program {
             Self::SslReturn => "ssl_return",
             Self::SslFree => "ssl_free",
             Self::SslShutdown => "ssl_shutdown",
+            Self::SslDoHandshake => "ssl_do_handshake",
             Self::EvpKdfDerive => "evp_kdf_derive",
             Self::EvpPkeyCtxCtrl => "evp_pkey_ctx_ctrl",
         }

@@ -18,7 +18,12 @@ use scopewatch_harness::{
 };
 use serde_json::{Value, json};
 
-use super::{go, lab::is_on, node};
+use super::{
+    go,
+    lab::is_on,
+    node,
+    servers::{Serving, script},
+};
 use crate::{EVENTS_TIMEOUT, clean, only};
 
 /// Made before the agent starts. The second ones refer to what the first ones put into tables.
@@ -252,8 +257,9 @@ fn http2_without_tls_goes_on() -> Result<()> {
     server.check(&NGHTTP2, &told)
 }
 
-/// Its sessions are on memory BIOs: no call on a socket happens within a call of TLS, which is all
-/// that tells of the addresses of a connection from before.
+/// Sessions on memory BIOs: no call on a socket happens within a call of TLS, which is all that tells
+/// of the addresses of a connection from before. One that is made later is bound by its handshake,
+/// and is not told by both paths.
 #[test]
 fn a_node_server_is_told_without_addresses() -> Result<()> {
     require_root()?;
@@ -264,4 +270,38 @@ fn a_node_server_is_told_without_addresses() -> Result<()> {
     let mut client = node::Client::start(&testbed, port, true)?;
     let told = server.join(&testbed, &mut |request| client.ask(request))?;
     server.check(&NGHTTP2, &told)
+}
+
+const ASYNCIO: &str = r#"
+import asyncio, ssl, sys
+async def answer(reader, writer):
+    while not reader.at_eof():
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            break
+        body = b"" if head.startswith(b"HEAD") else b"ok"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
+    writer.close()
+async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[1:])
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"#;
+
+/// The same, with handshakes by a call of their own.
+#[test]
+fn an_asyncio_server_is_told_without_addresses() -> Result<()> {
+    require_root()?;
+    let testbed = Testbed::start()?;
+    let Serving { process, port } = script("/usr/bin/python3", "-c", ASYNCIO, &testbed)?;
+    let pid = process.pid();
+    let server = Server { port, pid, asks_whose: false, is_secure: true, has_addresses: false };
+    let target = Target { port, authority: testbed.target().authority.clone() };
+    let mut client = Python::start(&target)?;
+    let told = server.join(&testbed, &mut |request| client.send(request))?;
+    server.check(&HTTP1, &told)
 }
