@@ -8,7 +8,7 @@ use scopewatch_harness::{
     agent::{Agent, Stopped, open_dir},
     calls::{Bearer, Testbed},
     clients::Request,
-    events::{is_over, text},
+    events::{is_over, number, text},
     oauth, require_root,
 };
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use super::{front::Front, lab::is_on, lines::Lines};
 use crate::{EVENTS_TIMEOUT, clean};
 
 const SCRIPT: &str = include_str!("grpc_peer.py");
+
+/// The status of a method that is not there (gRPC's statuscodes.md).
+const UNIMPLEMENTED: u64 = 12;
 
 /// A call, and what must be told of it.
 struct Call {
@@ -70,7 +73,13 @@ const CALLS: [Call; 8] = [
         server_outcome: "denied",
         ..CALL
     },
-    Call { method: "Nothing", status: 12, messages: [1, 0], server_outcome: "failed", ..CALL },
+    Call {
+        method: "Nothing",
+        status: UNIMPLEMENTED,
+        messages: [1, 0],
+        server_outcome: "failed",
+        ..CALL
+    },
 ];
 
 fn python(arguments: &[&str]) -> Command {
@@ -117,6 +126,10 @@ fn check(stopped: &Stopped, port: u16, fields: &[(&str, Value)]) -> Result<()> {
     for (event, call) in told.into_iter().zip(&CALLS) {
         let name = format!("shop.Orders/{}", call.method);
         let [sent, came] = call.messages;
+        // A method that is not there is refused by its head alone; nginx may then leave out the rest.
+        let is_whole =
+            call.status != UNIMPLEMENTED || number(event, "/rpc/req_messages") != Some(0);
+        let sent = if is_whole { sent } else { 0 };
         let expected = [
             ("/http/method", json!("POST")),
             ("/http/version", json!("2")),
@@ -130,7 +143,7 @@ fn check(stopped: &Stopped, port: u16, fields: &[(&str, Value)]) -> Result<()> {
             ("/authz/server_outcome", json!(call.server_outcome)),
             ("/event/severity", json!(call.severity)),
             ("/observation/role", json!("server")),
-            ("/observation/complete", json!(true)),
+            ("/observation/complete", json!(is_whole)),
             ("/identity/subject", json!("alice")),
             ("/token/state", json!("active")),
         ];

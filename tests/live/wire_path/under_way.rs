@@ -11,6 +11,7 @@ use scopewatch_harness::{
     events::{is_over, text},
     require_root,
 };
+use serde_json::Value;
 
 use super::{lab::is_on, lines::Lines};
 use crate::{EVENTS_TIMEOUT, clean};
@@ -46,7 +47,7 @@ for line in sys.stdin:
 ";
 
 #[test]
-fn who_derives_after_the_agent_started_is_enough_to_tell_of_a_connection_once() -> Result<()> {
+fn who_derives_after_the_agent_started_is_enough_for_each_end_to_tell_once() -> Result<()> {
     require_root()?;
     let testbed = Testbed::start()?;
     let port = testbed.nginx().port();
@@ -70,10 +71,20 @@ fn who_derives_after_the_agent_started_is_enough_to_tell_of_a_connection_once() 
     let events: Vec<_> =
         stopped.events.iter().filter(|event| is_on(event, port) && is_over(event)).collect();
     for path in paths {
-        let told: Vec<_> =
-            events.iter().filter(|event| text(event, "/http/path") == Some(path)).collect();
-        ensure!(told.len() == 1, "{} events of {path}: {told:#?}, {}", told.len(), stopped.stderr);
-        ensure!(told.iter().all(|it| text(it, "/identity/subject") == Some("alice")), "{told:#?}");
+        // Each end by its calls, as the wire path has not seen the hellos.
+        for role in ["server", "client"] {
+            let is_it = |event: &&&Value| {
+                text(event, "/http/path") == Some(path)
+                    && text(event, "/observation/role") == Some(role)
+            };
+            let told: Vec<_> = events.iter().filter(is_it).collect();
+            let count = told.len();
+            ensure!(count == 1, "{count} events of {path}, {role}: {told:#?}, {}", stopped.stderr);
+            ensure!(
+                told.iter().all(|it| text(it, "/identity/subject") == Some("alice")),
+                "{told:#?}"
+            );
+        }
     }
     Ok(())
 }
