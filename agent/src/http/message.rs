@@ -11,7 +11,7 @@ use super::{
     anomaly::{Anomalies, AnomalySet},
     body::Content,
 };
-use crate::{clock::Timestamp, flow::chunk::Direction, names::named_enum};
+use crate::{clock::Timestamp, flow::chunk::Direction, http::wiped::Wiped, names::named_enum};
 
 named_enum! {
     /// Which end of the connection the observed process is.
@@ -70,7 +70,7 @@ impl Version {
 /// in lower case.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Fields {
-    raw: Zeroizing<Vec<u8>>,
+    raw: Wiped,
     spans: Vec<Span>,
 }
 
@@ -89,7 +89,7 @@ impl Fields {
     /// all: a buffer that need not grow leaves no copy of a credential behind.
     #[must_use]
     pub fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self { raw: Zeroizing::new(Vec::with_capacity(bytes)), spans: Vec::with_capacity(count) }
+        Self { raw: Wiped::with_capacity(bytes), spans: Vec::with_capacity(count) }
     }
 
     /// Appends a field. The name is lower-cased; the value is kept byte for byte. Beyond 4 GiB of
@@ -111,7 +111,7 @@ impl Fields {
         let needed = self.raw.len();
         if self.raw.capacity() > needed.saturating_mul(2).saturating_add(ROOM_FREE) {
             // Outgrown memory is wiped, which a shrinking vector would not do.
-            let mut fitting = Zeroizing::new(Vec::with_capacity(needed));
+            let mut fitting = Wiped::with_capacity(needed);
             fitting.extend_from_slice(&self.raw);
             self.raw = fitting;
         }

@@ -7,3 +7,4 @@ pub mod length;
 pub mod message;
 pub mod operation;
 pub mod path;
+pub mod wiped;

@@ -11,10 +11,9 @@
 use std::mem;
 
 use memchr::memchr;
-use zeroize::Zeroizing;
 
 use super::head::{self, Head, Kind, Unreadable};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, http::wiped::Wiped};
 
 /// Longest head in bytes, from its first byte to the end of the empty line. Servers stop at 8 to
 /// 32 KiB; tokens that carry group memberships, and several of them, stay below this.
@@ -29,7 +28,7 @@ const SOUGHT: usize = 16 * 1024;
 pub(super) struct Scanner {
     mode: Mode,
     /// Bytes fed earlier, from the start of the head or, while seeking, of the line.
-    held: Zeroizing<Vec<u8>>,
+    held: Wiped,
     /// Offset of the current line in the held bytes.
     line: usize,
     /// Offset up to which the held bytes have no further LF.
@@ -313,11 +312,11 @@ impl Scanner {
 }
 
 /// Appends to a buffer that may hold credentials: outgrown memory is wiped.
-fn hold(held: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+fn hold(held: &mut Wiped, bytes: &[u8]) {
     let wanted = held.len().saturating_add(bytes.len());
     if wanted > held.capacity() {
         let capacity = wanted.max(held.capacity().saturating_mul(2)).min(MAX_HEAD).max(wanted);
-        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        let mut larger = Wiped::with_capacity(capacity);
         larger.extend_from_slice(held);
         *held = larger;
     }
