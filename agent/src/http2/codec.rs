@@ -8,8 +8,6 @@ mod lasting;
 
 use std::mem;
 
-use zeroize::Zeroizing;
-
 use super::{
     block::{Block, Side},
     deframe::{Deframer, HELD_MAX, Payload, Piece},
@@ -24,6 +22,7 @@ use crate::{
     http::{
         body::Wanted,
         message::{Exchange, Role},
+        wiped::Wiped,
     },
 };
 
@@ -104,7 +103,7 @@ struct OpenBlock {
     is_promise: bool,
     is_end: bool,
     started: Timestamp,
-    octets: Zeroizing<Vec<u8>>,
+    octets: Wiped,
     is_damaged: bool,
 }
 
@@ -475,7 +474,7 @@ impl OpenBlock {
             is_promise: head.kind == Kind::PushPromise,
             is_end: head.kind == Kind::Headers && head.has(END_STREAM),
             started,
-            octets: Zeroizing::default(),
+            octets: Wiped::default(),
             is_damaged: false,
         }
     }

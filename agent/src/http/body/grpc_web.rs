@@ -6,10 +6,8 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::grpc::Messages;
-use crate::http::{length::trim_blanks, message::Fields};
+use crate::http::{length::trim_blanks, message::Fields, wiped::Wiped};
 
 /// Most bytes that are kept of the trailers. What makes them long is a status's details, which stand
 /// behind it in what servers send.
@@ -21,7 +19,7 @@ pub struct Call {
     messages: Messages,
     /// Base64 under way, if the call is text.
     text: Option<Quantum>,
-    trailers: Zeroizing<Vec<u8>>,
+    trailers: Wiped,
     /// Nothing more is kept of them: there is no room, or bytes were lost.
     is_cut: bool,
 }
@@ -36,7 +34,7 @@ impl Call {
             None if matches!(subtype, b"" | [b'+', ..]) => None,
             _ => return None,
         };
-        let (messages, trailers) = (Messages::default(), Zeroizing::default());
+        let (messages, trailers) = (Messages::default(), Wiped::default());
         Some(Self { messages, text, trailers, is_cut: false })
     }
 

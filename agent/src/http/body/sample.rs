@@ -5,9 +5,7 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
-use crate::http::operation::Protocol;
+use crate::http::{operation::Protocol, wiped::Wiped};
 
 /// Most bytes kept of one body. Token and introspection answers with many claims, discovery
 /// documents and key sets stay below it.
@@ -29,7 +27,7 @@ pub enum Purpose {
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Sample {
     purpose: Purpose,
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     /// The body goes on beyond them.
     is_cut: bool,
 }
@@ -38,7 +36,7 @@ impl Sample {
     /// Nothing yet, of a body that is read for `purpose`.
     #[must_use]
     pub fn new(purpose: Purpose) -> Self {
-        Self { purpose, bytes: Zeroizing::default(), is_cut: false }
+        Self { purpose, bytes: Wiped::default(), is_cut: false }
     }
 
     /// What the body is read for.
@@ -59,7 +57,7 @@ impl Sample {
         if wanted > self.bytes.capacity() {
             // Outgrown memory is wiped, which a growing vector would not do.
             let capacity = wanted.next_power_of_two().min(SAMPLE_MAX).max(wanted);
-            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            let mut larger = Wiped::with_capacity(capacity);
             larger.extend_from_slice(&self.bytes);
             self.bytes = larger;
         }
