@@ -57,7 +57,7 @@ impl Bed {
 
     /// What follows from the first key by the public files.
     fn trusted(&self) -> Trusted {
-        let read = |name| super::read(&self.at(name)).unwrap();
+        let read = |name| read(&self.at(name)).unwrap();
         let public = read("signing.key.pub");
         let first = VerifyingKey::parse(public.lines().next().unwrap()).unwrap();
         let mut successions = Successions::new(vec![first]);
