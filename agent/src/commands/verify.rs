@@ -92,3 +92,36 @@ fn keys(path: &Path, successions: &mut String) -> Result<Vec<VerifyingKey>, Fail
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::integrity::{chain::Chain, checkpoint, note::Signer};
+
+    #[test]
+    fn a_file_has_keys_or_what_they_say_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let [one, two] = [1, 2].map(|seed| Signer::new("h7", &[seed; 32]).unwrap());
+        let next = two.verifying_key();
+        let note = checkpoint::sign(&one, &Chain::new("h7/x".to_owned()), Some(&next), &[]);
+        let line = one.verifying_key().to_line();
+        let check = |text: &[u8], expected: Option<(usize, &str)>| {
+            fs::write(&path, text).unwrap();
+            let mut successions = String::new();
+            let found = keys(&path, &mut successions);
+            let found = found.ok().map(|keys| (keys.len(), successions.as_str()));
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(text));
+        };
+        check(b"", Some((0, "")));
+        check(format!("\n{line}\n\n{line}\n").as_bytes(), Some((2, "")));
+        check(note.as_bytes(), Some((0, &note)));
+        check(format!("{line}\n{note}").as_bytes(), Some((1, &note)));
+        // What is behind a note may be damaged; a key that cannot be read is told.
+        check(&[note.as_bytes(), b"\xff"].concat(), Some((0, &format!("{note}\u{fffd}\n"))));
+        check(line.replace("h7", "h8").as_bytes(), None);
+        check(b"no key", None);
+    }
+}
