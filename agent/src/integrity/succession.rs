@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::integrity::{
     checkpoint::Checkpoint,
+    merkle::Hash,
     note::{KeyId, Note, ORIGIN, VerifyingKey},
 };
 
@@ -32,6 +33,8 @@ pub struct Successions {
 #[derive(Debug, Default)]
 pub struct Trusted {
     keys: BTreeMap<KeyId, Vec<(VerifyingKey, Option<Place>)>>,
+    /// What successions say of chains: roots, by the number of events.
+    roots: BTreeMap<String, BTreeMap<u64, Hash>>,
     inherited: u64,
     left_out: u64,
 }
@@ -99,10 +102,15 @@ impl Successions {
         let mut trusted = Trusted { left_out: self.left_out, ..Trusted::default() };
         self.pinned.iter().for_each(|key| trusted.add(key.clone(), None));
         for (place, note) in &self.notes {
-            let next = Checkpoint::read(note).and_then(|said| said.next);
-            let Some(next) = next.filter(|_| trusted.judge(note, place) == Signature::Good) else {
+            let Some(Checkpoint { size, root, chain, next: Some(next), .. }) =
+                Checkpoint::read(note)
+            else {
                 continue;
             };
+            if trusted.judge(note, place) != Signature::Good {
+                continue;
+            }
+            trusted.roots.entry(chain).or_default().entry(size).or_insert(root);
             if !trusted.has(&next) {
                 trusted.inherited += 1;
                 trusted.add(next, Some(place.clone()));
@@ -128,6 +136,12 @@ impl Trusted {
     pub fn since(&self, key: &VerifyingKey) -> Option<&Place> {
         let keys = self.keys.get(&key.id())?;
         keys.iter().find(|(it, _)| it == key)?.1.as_ref()
+    }
+
+    /// What successions say of that chain: the roots of its first events, by their number.
+    #[must_use]
+    pub fn roots(&self, chain: &str) -> Option<&BTreeMap<u64, Hash>> {
+        self.roots.get(chain)
     }
 
     /// What the signatures of a note are worth that speaks of what is before `place`. A key speaks

@@ -77,6 +77,30 @@ fn a_key_that_was_stolen_later_signs_no_other_past() {
     assert_eq!(only(&self::verify(&lines)).checkpoints, (0, 3));
 }
 
+#[test]
+fn what_a_key_said_before_it_was_replaced_holds_without_the_event() {
+    let signer = Signer::new("h7", &[1; 32]).unwrap();
+    let next = Signer::new("h7", &[2; 32]).unwrap().verifying_key();
+    // Somebody left out the checkpoints, and changed an event.
+    let forge = |path: &str| {
+        let mut chain = Chain::new(name_of("h7", &[7; 16]));
+        let event = |path| format!(r#"{{"event":{{"type":"access"}},"path":"{path}"}}"#);
+        let mut lines = Vec::new();
+        for path in ["/a", path, "/c"] {
+            chain.link(&event(path), &mut lines).unwrap();
+            lines.push(b'\n');
+        }
+        (chain, lines)
+    };
+    let succession = checkpoint::sign(&signer, &forge("/b").0, Some(&next), &[]);
+    for (path, problems) in [("/b", &[][..]), ("/x", &[Problem::Denied(2)])] {
+        let mut verifier = Verifier::new(vec![signer.verifying_key()]);
+        verifier.successions(&succession);
+        forge(path).1.split(|byte| *byte == b'\n').for_each(|line| verifier.line(line));
+        assert_eq!(only(&verifier.conclude()).problems, problems);
+    }
+}
+
 fn only(report: &Report) -> &ChainReport {
     assert_eq!(report.chains.len(), 1, "{report}");
     &report.chains[0]

@@ -93,6 +93,8 @@ pub enum Problem {
     Checkpoint(u64),
     /// This one is a checkpoint that is signed by a key that was made later.
     Early(u64),
+    /// What is up to this one is not what a succession of keys says of it.
+    Denied(u64),
 }
 
 /// What is known of a chain.
@@ -282,6 +284,7 @@ fn examine(
     let (mut head, mut next) = (Some(chain::start(&report.name)), 0_u64);
     // The root is known as long as no event is missing.
     let mut tree = Some(Tree::default());
+    let roots = trusted.roots(&report.name);
     let mut missing = Vec::new();
     let mut before: Option<&Link> = None;
     for link in &links {
@@ -303,6 +306,10 @@ fn examine(
         report.link(link, head, tree.as_ref(), trusted);
         if let Some(tree) = &mut tree {
             tree.push(&link.hash);
+            let said = roots.and_then(|roots| roots.get(&tree.size()));
+            if said.is_some_and(|root| *root != tree.root()) {
+                report.problems.push(Problem::Denied(link.seq));
+            }
         }
         (head, next) = (Some(link.hash), link.seq.saturating_add(1));
         before = Some(link);
@@ -406,7 +413,8 @@ impl Problem {
             | Self::Conflict(at)
             | Self::Unlinked(at)
             | Self::Checkpoint(at)
-            | Self::Early(at) => at,
+            | Self::Early(at)
+            | Self::Denied(at) => at,
         }
     }
 }
@@ -429,6 +437,9 @@ impl fmt::Display for Problem {
             Self::Unlinked(at) => write!(f, "event {at} does not follow the one before it"),
             Self::Checkpoint(at) => write!(f, "checkpoint {at} does not agree, or is not signed"),
             Self::Early(at) => write!(f, "checkpoint {at} is signed by a key that was made later"),
+            Self::Denied(at) => {
+                write!(f, "up to event {at}, not what a key said that was replaced")
+            }
         }
     }
 }
