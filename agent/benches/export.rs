@@ -24,12 +24,13 @@ use nix::{
     unistd::Pid,
 };
 use scopewatch::{
+    config::signingfile::SigningFile,
     event::{
         json,
         mapping::Format,
         model::{Event, Host},
     },
-    integrity::checkpoint::Signer,
+    integrity::note::Signer,
     sinks::{
         export::{Export, Named},
         file::{FileSink, Options as FileOptions},
@@ -116,10 +117,10 @@ fn start(directory: &Path) -> Export {
         keep_for: Duration::from_secs(1_000_000),
     });
     let options = Options::new(8 << 30, vec!["file".to_owned()]);
-    let signer = Signer::new("h7", &[4; 32]).expect("a key");
+    let key = SigningFile::fixed(Signer::new("h7", &[4; 32]).expect("a key"));
     let host = Host { id: "1".to_owned(), name: "h7".to_owned(), boot_id: "b".to_owned() };
     let sinks = vec![Named { name: "file".to_owned(), sink: Box::new(file) }];
-    Export::start(&directory.join("spool"), &options, sinks, signer, host).expect("a spool").0
+    Export::start(&directory.join("spool"), &options, sinks, key, host).expect("a spool").0
 }
 
 fn event(nth: usize) -> Event {

@@ -102,9 +102,10 @@ pub struct Verify {
     /// Files of events, compressed ones (`.gz`) too, or `-` for standard input.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// File with keys that checkpoints may be signed with, one a line.
+    /// File with keys that checkpoints may be signed with, one a line, or with checkpoints that name
+    /// successors of such keys; may be given several times.
     #[arg(long, value_name = "FILE")]
-    pub keys: Option<PathBuf>,
+    pub keys: Vec<PathBuf>,
 }
 
 /// `scopewatch doctor`

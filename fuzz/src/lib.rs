@@ -60,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "openapi", run: policy::document, seeds: policy::document_seeds },
     Target { name: "router", run: policy::router, seeds: policy::router_seeds },
     Target { name: "kept_lines", run: spool::kept_lines, seeds: spool::kept_lines_seeds },
+    Target { name: "succession", run: spool::succession, seeds: spool::succession_seeds },
     Target { name: "spool_recovery", run: spool::recovery, seeds: spool::recovery_seeds },
     Target { name: "otlp_answer", run: answers::answer, seeds: answers::answer_seeds },
 ];

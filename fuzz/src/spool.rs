@@ -1,9 +1,17 @@
-//! What a disk gave back: whatever a spool's directory holds, it opens, and works.
+//! What a disk gave back: whatever a spool's directory holds, it opens, and works; whatever is kept
+//! of events and of keys, nobody is believed who has not signed.
 
 use std::time::{Duration, Instant};
 
 use scopewatch::{
-    integrity::{canonical, verify::Verifier},
+    integrity::{
+        canonical,
+        chain::Chain,
+        checkpoint::{self, Checkpoint},
+        note::Signer,
+        succession::Successions,
+        verify::Verifier,
+    },
     spool::{
         self, Lane, MIN_BYTES, Options,
         memory::Memory,
@@ -76,4 +84,57 @@ pub fn kept_lines_seeds() -> Vec<Vec<u8>> {
         format!("<86>1 - - - - - [a chain=\"h/1\" seq=\"1\" prev=\"{hash}\" hash=\"{hash}\"] x").into(),
         br#"{"b":"\u20ac\n","a":[{},5e-324,1e+23]}"#.to_vec(),
     ]
+}
+
+/// Checkpoints that name successors of keys: those alone are trusted that a trusted key named, which
+/// here are the keys of the seeds, and the rest of the file makes no difference.
+pub fn succession(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let keys: Vec<_> = (1..=LINE).map(|nth| key(nth).verifying_key()).collect();
+    let conclude = |texts: &[&str]| {
+        let mut successions = Successions::new(vec![keys[0].clone()]);
+        texts.iter().for_each(|text| successions.take_all(text));
+        successions.conclude()
+    };
+    let trusted = conclude(&[&text]);
+    let known = keys.iter().filter(|key| trusted.has(key)).count() as u64;
+    assert_eq!(trusted.inherited() + 1, known, "a key that nobody named");
+    assert_eq!(trusted.left_out(), 0);
+    let whole = line().concat();
+    for texts in [[&*text, "\n", &whole], [&whole, "\n", &*text]] {
+        assert_eq!(conclude(&texts).inherited(), u64::from(LINE) - 1);
+    }
+    if let Some(said) = Checkpoint::read(&text) {
+        assert!(said.next.is_none_or(|next| text.contains(next.name())));
+    }
+}
+
+/// Keys in the seeds' line.
+const LINE: u8 = 4;
+
+fn key(nth: u8) -> Signer {
+    Signer::new("h7", &[nth; 32]).expect("any bytes make a key")
+}
+
+/// What each key says of the next, as its last checkpoint.
+fn line() -> Vec<String> {
+    let name = |nth: u8| {
+        let mut chain = Chain::new(format!("h7/{nth:026}"));
+        chain.link("{}", &mut Vec::new()).expect("it is canonical");
+        let time = ("time", "2026-01-02T03:04:05.000Z");
+        checkpoint::sign(&key(nth), &chain, Some(&key(nth + 1).verifying_key()), &[time])
+    };
+    (1..LINE).map(name).collect()
+}
+
+pub fn succession_seeds() -> Vec<Vec<u8>> {
+    let line = line();
+    let torn = format!("{}{}\n{}", line[0], &line[1][..300], line[2]);
+    let cycle = checkpoint::sign(
+        &key(LINE),
+        &Chain::new(format!("h7/{LINE:026}")),
+        Some(&key(1).verifying_key()),
+        &[],
+    );
+    vec![line[0].clone().into(), line.concat().into(), torn.into(), cycle.into()]
 }

@@ -18,6 +18,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use scopewatch::{
+    config::signingfile::SigningFile,
     event::{
         json,
         mapping::{
@@ -26,7 +27,7 @@ use scopewatch::{
         },
         model::{Event, Host},
     },
-    integrity::{checkpoint::Signer, verify::Verifier},
+    integrity::{note::Signer, verify::Verifier},
     outbound,
     sinks::{
         Sink,
@@ -282,5 +283,7 @@ fn start(directory: &Path, sinks: Vec<Named>) -> Export {
     let names = sinks.iter().map(|sink| sink.name.clone()).collect();
     let spool = Options::new(4 << 30, names);
     let host = Host { id: "1".to_owned(), name: "h7".to_owned(), boot_id: "b".to_owned() };
-    Export::start(&directory.join("spool"), &spool, sinks, signer(), host).unwrap().0
+    Export::start(&directory.join("spool"), &spool, sinks, SigningFile::fixed(signer()), host)
+        .unwrap()
+        .0
 }

@@ -1,16 +1,15 @@
 //! Where events of a run go: the sinks of the configuration, each with its thread.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::time::{Duration, Instant};
 
 use crate::{
     commands::{os_failure, own_directory},
     config::{
         export::{Export as Configured, Kind},
-        keyfile,
+        signingfile::SigningFile,
     },
     event::model,
     failure::{ExitCode, Failure, chain},
-    integrity::checkpoint::Signer,
     sinks::{
         Sink,
         export::{Export, Named},
@@ -23,8 +22,7 @@ use crate::{
     telemetry::board::Board,
 };
 
-/// Opens the spool, starts the sinks, and writes the key that checks checkpoints beside the one
-/// that signs them.
+/// Opens the key that signs checkpoints and the spool, and starts the sinks.
 ///
 /// # Errors
 /// A key cannot be had, or the spool not be opened.
@@ -36,15 +34,11 @@ pub fn open(
     let Configured { directory, spool, signing_key, sinks } = configured;
     own_directory(signing_key)?;
     own_directory(directory)?;
-    let seed = keyfile::bytes(signing_key)
+    let key = SigningFile::open(signing_key, &host.name, Instant::now())
         .map_err(|error| Failure::new(ExitCode::Config, chain(&error)))?;
-    let signer = Signer::new(&host.name, &seed).ok_or_else(|| {
-        Failure::new(ExitCode::Config, format!("{} makes no key", signing_key.display()))
-    })?;
-    publish(signing_key, &signer).map_err(|error| Failure::uncreatable(signing_key, &error))?;
     let named = |(name, kind): &(String, Kind)| Named { name: name.clone(), sink: sink(kind) };
     let sinks = sinks.iter().map(named).collect();
-    let started = Export::start(directory, spool, sinks, signer, host);
+    let started = Export::start(directory, spool, sinks, key, host);
     let (export, recovered) =
         started.map_err(|error| os_failure(&format!("spool {}", directory.display()), &error))?;
     tracing::info!(?recovered, "spool opened");
@@ -58,11 +52,4 @@ fn sink(kind: &Kind) -> Box<dyn Sink> {
         Kind::Stdout(format) => Box::new(Stdout::new(*format)),
         Kind::Syslog(options) => Box::new(SyslogSink::new(options.clone())),
     }
-}
-
-/// The public key, in a file that anybody may have.
-fn publish(signing_key: &Path, signer: &Signer) -> io::Result<()> {
-    let mut path = signing_key.as_os_str().to_owned();
-    path.push(".pub");
-    fs::write(path, format!("{}\n", signer.verifying_key().to_line()))
 }

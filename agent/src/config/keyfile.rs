@@ -1,13 +1,13 @@
 //! The file that holds a deployment's fingerprint key. In: its path. Out: a [`FingerprintKey`].
-//! `subjectfile.rs` keeps the subject key by the same rules.
+//! `subjectfile.rs` and `signingfile.rs` keep the subject key and the signing key by the same rules.
 //!
 //! The file is 32 random bytes, readable by its owner alone. It comes into being whole or not at
 //! all: agents that start at once agree on one key, and a crash leaves no half of one.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,8 @@ use crate::token::{
     subject::SubjectKeyError,
 };
 
+/// How many bytes are overwritten at once.
+const PIECE: usize = 4096;
 /// Bits of a mode that let others than the owner at the key.
 const OTHERS: u32 = 0o077;
 
@@ -69,6 +71,18 @@ pub enum KeyFileError {
         path: PathBuf,
         /// Its length in bytes.
         length: u64,
+    },
+    /// Somebody put another key there, to be used from the next start on.
+    #[error("key file {} holds another key than the agent signs with", path.display())]
+    Another {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no room for what keys say of their successors.
+    #[error("{} is full: put it aside", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
     },
     /// It holds no subject key.
     #[error("key file {} holds no subject key: {source}", path.display())]
@@ -195,6 +209,54 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(file)
+}
+
+/// Keeps others that replace files in the directory of `path` out, until the handle is closed.
+pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory).map_err(failed("open the directory of", path))?;
+    directory.lock().map_err(failed("lock the directory of", path))?;
+    Ok(directory)
+}
+
+/// Puts `bytes` in the place of the file `old` by way of `draft`, as belonging to the same user: who
+/// reads finds the old content or the new. To be on disk, the directory must be synced.
+pub(super) fn replace(
+    path: &Path,
+    draft: &Path,
+    bytes: &[u8],
+    old: &File,
+) -> Result<(), KeyFileError> {
+    let owner = old.metadata().map_err(failed("examine", path))?;
+    let replaced = write(draft, bytes)
+        .and_then(|new| {
+            let made = new.metadata()?;
+            // What is as it should be needs no privilege.
+            if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
+                fchown(&new, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            std::fs::rename(draft, path)
+        })
+        .map_err(failed("replace", path));
+    if replaced.is_err() {
+        let _ = std::fs::remove_file(draft);
+    }
+    replaced
+}
+
+/// Overwrites what is in a file, in its place: removing it would leave the blocks as they were.
+pub(super) fn overwrite(file: &mut File, length: u64) -> io::Result<()> {
+    file.rewind()?;
+    let mut left = length;
+    while left > 0 {
+        let piece = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
+        file.write_all(&vec![0; piece])?;
+        left = left.saturating_sub(piece as u64);
+    }
+    file.sync_all()
 }
 
 /// The error of a file that somebody removed meanwhile.

@@ -7,9 +7,8 @@
 //! snapshot or a backup keeps what it has.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{MetadataExt as _, fchown},
+    fs::{File, OpenOptions},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -22,9 +21,6 @@ use crate::{
     },
     token::subject::{MAX_LENGTH, SubjectKey, SubjectKeyError},
 };
-
-/// How many bytes are overwritten at once.
-const PIECE: usize = 4096;
 
 /// The key in the file at `path`; a new one is made if there is no such file.
 ///
@@ -74,9 +70,7 @@ pub fn change<T>(
     path: &Path,
     forget: impl FnOnce(&mut SubjectKey) -> (bool, T),
 ) -> Result<Option<T>, KeyFileError> {
-    let directory = directory(path);
-    let directory = File::open(&directory).map_err(failed("open the directory of", path))?;
-    directory.lock().map_err(failed("lock the directory of", path))?;
+    let directory = keyfile::lock(path)?;
     let Some((mut old, length)) = keyfile::open(path, OpenOptions::new().read(true).write(true))?
     else {
         return Ok(None);
@@ -89,8 +83,9 @@ pub fn change<T>(
             let (path, source) = (path.to_owned(), SubjectKeyError::Long);
             return Err(KeyFileError::Subject { path, source });
         }
-        replace(path, &bytes, &old, &directory)?;
-        overwrite(&mut old, length).map_err(failed("overwrite what was in", path))?;
+        keyfile::replace(path, &keyfile::draft_name(path)?, &bytes, &old)?;
+        directory.sync_all().map_err(failed("sync the directory of", path))?;
+        keyfile::overwrite(&mut old, length).map_err(failed("overwrite what was in", path))?;
     }
     Ok(Some(answer))
 }
@@ -139,48 +134,13 @@ fn read(file: &mut File, length: u64, path: &Path) -> Result<SubjectKey, KeyFile
     SubjectKey::decode(&bytes).map_err(no_key)
 }
 
-/// Puts `bytes` in the place of the file `old`, as belonging to the same user.
-fn replace(path: &Path, bytes: &[u8], old: &File, directory: &File) -> Result<(), KeyFileError> {
-    let owner = old.metadata().map_err(failed("examine", path))?;
-    let draft = keyfile::draft_name(path)?;
-    let replaced = keyfile::write(&draft, bytes)
-        .and_then(|new| {
-            let made = new.metadata()?;
-            // What is as it should be needs no privilege.
-            if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
-                fchown(&new, Some(owner.uid()), Some(owner.gid()))?;
-            }
-            fs::rename(&draft, path)
-        })
-        .map_err(failed("replace", path));
-    if replaced.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    replaced?;
-    directory.sync_all().map_err(failed("sync the directory of", path))
-}
-
-fn overwrite(file: &mut File, length: u64) -> io::Result<()> {
-    file.rewind()?;
-    let mut left = length;
-    while left > 0 {
-        let piece = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
-        file.write_all(&vec![0; piece])?;
-        left = left.saturating_sub(piece as u64);
-    }
-    file.sync_all()
-}
-
-fn directory(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, thread};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+        thread,
+    };
 
     use super::*;
 

@@ -12,6 +12,8 @@ mod carried;
 pub mod chain;
 pub mod checkpoint;
 pub mod merkle;
+pub mod note;
+pub mod succession;
 pub mod verify;
 
 #[cfg(test)]

@@ -7,13 +7,17 @@ use proptest::{
 
 use super::{
     chain::{Chain, name_of},
-    checkpoint::Signer,
+    checkpoint,
+    note::Signer,
     verify::{ChainReport, Problem, Report, Verifier},
 };
 
 /// The lines of a whole run: so many events, a checkpoint each five, the end.
 fn run(host: &str, events: usize) -> Vec<String> {
-    let signer = Signer::new(host, &[1; 32]).unwrap();
+    run_by(&Signer::new(host, &[1; 32]).unwrap(), host, events)
+}
+
+fn run_by(signer: &Signer, host: &str, events: usize) -> Vec<String> {
     let mut chain = Chain::new(name_of(host, &[7; 16]));
     let mut lines = Vec::new();
     let mut add = |chain: &mut Chain, json: &str| {
@@ -21,19 +25,19 @@ fn run(host: &str, events: usize) -> Vec<String> {
         chain.link(json, &mut line).unwrap();
         lines.push(String::from_utf8(line).unwrap());
     };
-    let checkpoint = |chain: &Chain| {
-        let note = serde_json::to_string(&signer.sign(chain, &[])).unwrap();
+    let checkpoint_of = |chain: &Chain| {
+        let note = serde_json::to_string(&checkpoint::sign(signer, chain, None, &[])).unwrap();
         format!(r#"{{"event":{{"type":"agent.checkpoint"}},"checkpoint":{{"note":{note}}}}}"#)
     };
     for nth in 0..events {
         add(&mut chain, &format!(r#"{{"event":{{"type":"access","uid":"{nth}"}},"z":[1,true]}}"#));
         if nth % 5 == 4 {
-            let note = checkpoint(&chain);
+            let note = checkpoint_of(&chain);
             add(&mut chain, &note);
         }
     }
     add(&mut chain, r#"{"event":{"type":"agent.stop"}}"#);
-    let note = checkpoint(&chain);
+    let note = checkpoint_of(&chain);
     add(&mut chain, &note);
     lines
 }
@@ -43,6 +47,58 @@ fn verify<L: AsRef<str>>(lines: &[L]) -> Report {
     let mut verifier = Verifier::new(vec![key]);
     lines.iter().for_each(|line| verifier.line(line.as_ref().as_bytes()));
     verifier.conclude()
+}
+
+/// What key 1 says of key 2, its successor, in a chain that began after the one of [`run`].
+fn succession() -> String {
+    let [one, two] = [1, 2].map(|seed| Signer::new("h7", &[seed; 32]).unwrap());
+    let chain = Chain::new(name_of("h7", &[8; 16]));
+    checkpoint::sign(&one, &chain, Some(&two.verifying_key()), &[])
+}
+
+#[test]
+fn a_key_that_was_stolen_later_signs_no_other_past() {
+    let stolen = Signer::new("h7", &[2; 32]).unwrap();
+    let verify = |lines: &[String]| {
+        let mut verifier =
+            Verifier::new(vec![Signer::new("h7", &[1; 32]).unwrap().verifying_key()]);
+        verifier.successions(&succession());
+        lines.iter().for_each(|line| verifier.line(line.as_bytes()));
+        verifier.conclude()
+    };
+    let report = verify(&run("h7", 12));
+    assert!(report.is_intact() && report.inherited == 1, "{report}");
+    let report = verify(&run_by(&stolen, "h7", 12));
+    let problems = [5, 11, 15].map(Problem::Early);
+    assert_eq!(only(&report).problems, problems, "{report}");
+    assert!(report.to_string().contains("checkpoint 5 is signed by a key that was made later"));
+    // Without the succession, nobody knows that key.
+    let lines = run_by(&stolen, "h7", 12);
+    assert_eq!(only(&self::verify(&lines)).checkpoints, (0, 3));
+}
+
+#[test]
+fn what_a_key_said_before_it_was_replaced_holds_without_the_event() {
+    let signer = Signer::new("h7", &[1; 32]).unwrap();
+    let next = Signer::new("h7", &[2; 32]).unwrap().verifying_key();
+    // Somebody left out the checkpoints, and changed an event.
+    let forge = |path: &str| {
+        let mut chain = Chain::new(name_of("h7", &[7; 16]));
+        let event = |path| format!(r#"{{"event":{{"type":"access"}},"path":"{path}"}}"#);
+        let mut lines = Vec::new();
+        for path in ["/a", path, "/c"] {
+            chain.link(&event(path), &mut lines).unwrap();
+            lines.push(b'\n');
+        }
+        (chain, lines)
+    };
+    let succession = checkpoint::sign(&signer, &forge("/b").0, Some(&next), &[]);
+    for (path, problems) in [("/b", &[][..]), ("/x", &[Problem::Denied(2)])] {
+        let mut verifier = Verifier::new(vec![signer.verifying_key()]);
+        verifier.successions(&succession);
+        forge(path).1.split(|byte| *byte == b'\n').for_each(|line| verifier.line(line));
+        assert_eq!(only(&verifier.conclude()).problems, problems);
+    }
 }
 
 fn only(report: &Report) -> &ChainReport {

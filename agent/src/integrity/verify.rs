@@ -12,8 +12,10 @@ use crate::integrity::{
     canonical,
     carried::{self, Carried, Pairs},
     chain::{self, MEMBER, read_hash},
-    checkpoint::{self, Checkpoint, Signature, VerifyingKey},
+    checkpoint::Checkpoint,
     merkle::{Hash, Tree},
+    note::VerifyingKey,
+    succession::{Place, Signature, Successions, Trusted},
 };
 
 /// Most chains that are told apart; events of more are counted as foreign.
@@ -25,7 +27,7 @@ const PLACES: [&str; 3] = ["/unmapped/scopewatch/integrity", "/scopewatch/integr
 /// Gathers events.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    keys: Vec<VerifyingKey>,
+    successions: Successions,
     chains: BTreeMap<String, Vec<Link>>,
     /// Told as dropped, by the chain that they were of.
     tombstones: BTreeMap<String, Vec<Tombstone>>,
@@ -58,7 +60,14 @@ enum Content {
 enum Kind {
     Other,
     Stop,
-    Checkpoint(Option<Box<(Checkpoint, Signature)>>),
+    Checkpoint(Option<Box<Said>>),
+}
+
+/// A checkpoint, and its note: which keys are trusted is known when all was read.
+#[derive(Clone, Debug)]
+struct Said {
+    checkpoint: Checkpoint,
+    note: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +91,10 @@ pub enum Problem {
     /// This one is a checkpoint that says something else than the events, or is not signed by the
     /// key that it names.
     Checkpoint(u64),
+    /// This one is a checkpoint that is signed by a key that was made later.
+    Early(u64),
+    /// What is up to this one is not what a succession of keys says of it.
+    Denied(u64),
 }
 
 /// What is known of a chain.
@@ -121,13 +134,23 @@ pub struct Report {
     pub lines: u64,
     /// Lines that belong to no chain.
     pub foreign: u64,
+    /// Keys that are trusted since those that were given vouch for them.
+    pub inherited: u64,
+    /// Successions of keys for which there was no room.
+    pub left_out: u64,
 }
 
 impl Verifier {
-    /// Checks signatures against these keys.
+    /// Checks signatures against these keys, and those that follow from them.
     #[must_use]
     pub fn new(keys: Vec<VerifyingKey>) -> Self {
-        Self { keys, ..Self::default() }
+        Self { successions: Successions::new(keys), ..Self::default() }
+    }
+
+    /// Takes checkpoints that name successors of keys, as the agent keeps them beside its key: what
+    /// is missing among the events may be there.
+    pub fn successions(&mut self, text: &str) {
+        self.successions.take_all(text);
     }
 
     /// Takes a line.
@@ -188,7 +211,12 @@ impl Verifier {
             Some("agent.stop") => Kind::Stop,
             Some("agent.checkpoint") => {
                 let note = json.pointer("/checkpoint/note").and_then(Value::as_str);
-                Kind::Checkpoint(note.and_then(|it| checkpoint::read(it, &self.keys)).map(Box::new))
+                let said = note.and_then(|note| {
+                    let checkpoint = Checkpoint::read(note)?;
+                    self.successions.take(note, &checkpoint);
+                    Some(Box::new(Said { checkpoint, note: note.to_owned() }))
+                });
+                Kind::Checkpoint(said)
             }
             Some("agent.gap") => {
                 let number = |name| json.get("gap")?.get(name)?.as_u64();
@@ -207,12 +235,15 @@ impl Verifier {
     /// What is known of what was read.
     #[must_use]
     pub fn conclude(self) -> Report {
-        let Self { chains, tombstones, lines, foreign, .. } = self;
+        let Self { successions, chains, tombstones, lines, foreign } = self;
+        let trusted = successions.conclude();
         let report = |(name, links)| {
             let dropped = tombstones.get(&name).map_or(&[][..], Vec::as_slice);
-            examine(name, links, dropped)
+            examine(name, links, dropped, &trusted)
         };
-        Report { chains: chains.into_iter().map(report).collect(), lines, foreign }
+        let chains = chains.into_iter().map(report).collect();
+        let (inherited, left_out) = (trusted.inherited(), trusted.left_out());
+        Report { chains, lines, foreign, inherited, left_out }
     }
 }
 
@@ -241,13 +272,19 @@ fn content(text: &str, prev: &Hash, hash: &Hash) -> Content {
     if whole { Content::Whole } else { Content::Changed }
 }
 
-fn examine(name: String, mut links: Vec<Link>, tombstones: &[Tombstone]) -> ChainReport {
+fn examine(
+    name: String,
+    mut links: Vec<Link>,
+    tombstones: &[Tombstone],
+    trusted: &Trusted,
+) -> ChainReport {
     let mut report = ChainReport { name, ..ChainReport::default() };
     report.out_of_order = out_of_order(&links);
     links.sort_by_key(|link| (link.seq, link.line));
     let (mut head, mut next) = (Some(chain::start(&report.name)), 0_u64);
     // The root is known as long as no event is missing.
     let mut tree = Some(Tree::default());
+    let roots = trusted.roots(&report.name);
     let mut missing = Vec::new();
     let mut before: Option<&Link> = None;
     for link in &links {
@@ -266,9 +303,13 @@ fn examine(name: String, mut links: Vec<Link>, tombstones: &[Tombstone]) -> Chai
             missing.push((next, link.seq - 1));
             (head, tree) = (None, None);
         }
-        report.link(link, head, tree.as_ref());
+        report.link(link, head, tree.as_ref(), trusted);
         if let Some(tree) = &mut tree {
             tree.push(&link.hash);
+            let said = roots.and_then(|roots| roots.get(&tree.size()));
+            if said.is_some_and(|root| *root != tree.root()) {
+                report.problems.push(Problem::Denied(link.seq));
+            }
         }
         (head, next) = (Some(link.hash), link.seq.saturating_add(1));
         before = Some(link);
@@ -289,7 +330,7 @@ fn out_of_order(links: &[Link]) -> u64 {
 }
 
 impl ChainReport {
-    fn link(&mut self, link: &Link, head: Option<Hash>, tree: Option<&Tree>) {
+    fn link(&mut self, link: &Link, head: Option<Hash>, tree: Option<&Tree>, trusted: &Trusted) {
         self.events += 1;
         match link.content {
             Content::Whole => {}
@@ -302,23 +343,36 @@ impl ChainReport {
         match &link.kind {
             Kind::Other => (self.is_stopping, self.is_closed) = (false, false),
             Kind::Stop => (self.is_stopping, self.is_closed) = (true, false),
-            Kind::Checkpoint(read) => {
+            Kind::Checkpoint(said) => {
                 self.is_closed = self.is_stopping;
-                let agrees = read.as_deref().is_some_and(|(said, signature)| {
-                    let root = tree.is_none_or(|tree| tree.root() == said.root);
-                    let place = said.chain == self.name && said.size == link.seq;
-                    let good = *signature != Signature::Bad;
-                    good && root && place && said.head == link.prev
-                });
-                if !agrees {
-                    self.problems.push(Problem::Checkpoint(link.seq));
-                } else if read.as_deref().is_some_and(|(_, it)| *it == Signature::Good) {
-                    self.checkpoints.0 += 1;
-                    self.signed_to = link.seq;
-                } else {
-                    self.checkpoints.1 += 1;
-                }
+                self.checkpoint(link, said.as_deref(), tree, trusted);
             }
+        }
+    }
+
+    fn checkpoint(
+        &mut self,
+        link: &Link,
+        said: Option<&Said>,
+        tree: Option<&Tree>,
+        trusted: &Trusted,
+    ) {
+        let agrees = |Said { checkpoint, .. }: &&Said| {
+            let root = tree.is_none_or(|tree| tree.root() == checkpoint.root);
+            let place = checkpoint.chain == self.name && checkpoint.size == link.seq;
+            root && place && checkpoint.head == link.prev
+        };
+        let signature = said.filter(agrees).map_or(Signature::Bad, |Said { checkpoint, note }| {
+            trusted.judge(note, &Place::of(checkpoint))
+        });
+        match signature {
+            Signature::Good => {
+                self.checkpoints.0 += 1;
+                self.signed_to = link.seq;
+            }
+            Signature::UnknownKey => self.checkpoints.1 += 1,
+            Signature::Early => self.problems.push(Problem::Early(link.seq)),
+            Signature::Bad => self.problems.push(Problem::Checkpoint(link.seq)),
         }
     }
 
@@ -358,7 +412,9 @@ impl Problem {
             | Self::Changed(at)
             | Self::Conflict(at)
             | Self::Unlinked(at)
-            | Self::Checkpoint(at) => at,
+            | Self::Checkpoint(at)
+            | Self::Early(at)
+            | Self::Denied(at) => at,
         }
     }
 }
@@ -380,6 +436,10 @@ impl fmt::Display for Problem {
             Self::Conflict(at) => write!(f, "event {at} is there in versions that differ"),
             Self::Unlinked(at) => write!(f, "event {at} does not follow the one before it"),
             Self::Checkpoint(at) => write!(f, "checkpoint {at} does not agree, or is not signed"),
+            Self::Early(at) => write!(f, "checkpoint {at} is signed by a key that was made later"),
+            Self::Denied(at) => {
+                write!(f, "up to event {at}, not what a key said that was replaced")
+            }
         }
     }
 }
@@ -420,6 +480,14 @@ impl fmt::Display for Report {
         for chain in &self.chains {
             writeln!(f, "{chain}")?;
         }
-        write!(f, "{} lines, {} of no chain", self.lines, self.foreign)
+        write!(f, "{} lines, {} of no chain", self.lines, self.foreign)?;
+        let keys = [
+            (self.inherited, "keys by succession from those that were given"),
+            (self.left_out, "successions of keys left out, which are too many"),
+        ];
+        for (count, what) in keys.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {what}")?;
+        }
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
+    config::signingfile::SigningFile,
     event::{
         control::{Checkpoint, Gap, Happened, Reason},
         model::{Agent, Host},
@@ -24,7 +25,6 @@ use crate::{
     integrity::{
         canonical,
         chain::{Chain, name_of},
-        checkpoint::Signer,
     },
     sinks::{
         Sink,
@@ -82,7 +82,7 @@ pub struct Export {
     max_bytes: u64,
     period: Duration,
     chain: Chain,
-    signer: Signer,
+    key: SigningFile,
     host: Host,
     agent: Agent,
     threads: Vec<JoinHandle<()>>,
@@ -109,11 +109,14 @@ impl Export {
         directory: &Path,
         options: &Options,
         sinks: Vec<Named>,
-        signer: Signer,
+        key: SigningFile,
         host: Host,
     ) -> io::Result<(Self, Recovered)> {
         let now = Instant::now();
-        let run: RunName = ulid::Ulid::from_parts(boot::now().as_millis(), random()?).to_bytes();
+        // By their names, chains are in order even if the clock was set back: `integrity/succession.rs`
+        // goes by that.
+        let began = boot::now().as_millis().max(key.began_millis().saturating_add(1));
+        let run: RunName = ulid::Ulid::from_parts(began, random()?).to_bytes();
         let filesystem = Directory::new(directory)?;
         let (writer, spool, recovered) = spool::open(filesystem, options, run, now)?;
         let stop = Stop::default();
@@ -131,7 +134,7 @@ impl Export {
             max_bytes: options.max_bytes,
             period: options.sync.period().min(SAY_EVERY),
             chain: Chain::new(name_of(&host.name, &run)),
-            signer,
+            key,
             host,
             agent: Agent { version: env!("CARGO_PKG_VERSION").to_owned() },
             threads,
@@ -147,6 +150,9 @@ impl Export {
             line: Vec::new(),
         };
         export.say(&Happened::Start {});
+        if export.key.is_due(now) {
+            export.checkpoint();
+        }
         export.writer.commit(now);
         Ok((export, recovered))
     }
@@ -203,6 +209,7 @@ impl Export {
             spool_bytes: self.spool.bytes(),
             spool_max_bytes: self.max_bytes,
             gone: self.gone.clone(),
+            signing_trouble: self.key.trouble().map(str::to_owned),
             sinks: self.sinks(),
         };
         self.report.board.say(|parts, now| parts.export = Some(Said::at(export, now)));
@@ -271,6 +278,7 @@ impl Export {
         let told = self.tell_gaps(false);
         let (events, time) = CHECKPOINT;
         let due = self.since_checkpoint >= events
+            || self.key.is_due(Instant::now())
             || self.since_checkpoint > 0 && self.last_checkpoint.elapsed() >= time;
         if due {
             self.checkpoint();
@@ -326,9 +334,16 @@ impl Export {
         let clock = telemetry::clock::discipline().map(|clock| clock.to_string());
         remarks.extend(clock.iter().map(|clock| ("clock", clock.as_str())));
         remarks.extend(gone.iter().map(|(reason, count)| (*reason, count.as_str())));
-        let note = self.signer.sign(&self.chain, &remarks);
+        let now = Instant::now();
+        let note = self.key.checkpoint(&self.chain, &remarks, now);
         self.say(&Happened::Checkpoint { checkpoint: Checkpoint { note } });
-        (self.since_checkpoint, self.last_checkpoint) = (0, Instant::now());
+        if self.key.is_handing_over() {
+            // Who has the events alone must have it before another key signs.
+            self.writer.commit(now);
+            self.writer.sync(now);
+            self.key.hand_over(now);
+        }
+        (self.since_checkpoint, self.last_checkpoint) = (0, now);
     }
 
     /// Ends the chain, lets the sinks deliver what they can, and writes down where they are.

@@ -1,8 +1,14 @@
 //! From events to files, by way of the spool, and what `verify` says of them.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use crate::{
+    config::signingfile::SigningFile,
     event::{
         mapping::Format,
         model::{Event, ServerOutcome},
@@ -10,7 +16,7 @@ use crate::{
     },
     http::message::Role,
     integrity::{
-        checkpoint::Signer,
+        note::{Signer, VerifyingKey},
         verify::{Report, Verifier},
     },
     sinks::{
@@ -48,11 +54,15 @@ impl Sink for Gone {
 }
 
 fn start(directory: &Path, max_bytes: u64, sinks: Vec<Named>) -> Export {
+    let key = SigningFile::fixed(Signer::new("h7", &SEED).unwrap());
+    start_with(key, directory, max_bytes, sinks)
+}
+
+fn start_with(key: SigningFile, directory: &Path, max_bytes: u64, sinks: Vec<Named>) -> Export {
     let names = sinks.iter().map(|sink| sink.name.clone()).collect();
     let options = Options::new(max_bytes, names);
-    let signer = Signer::new("h7", &SEED).unwrap();
     let host = (*sample().host).clone();
-    Export::start(directory, &options, sinks, signer, host).unwrap().0
+    Export::start(directory, &options, sinks, key, host).unwrap().0
 }
 
 fn sample() -> Event {
@@ -75,8 +85,14 @@ fn send(export: Export, count: usize) {
 }
 
 fn verify(path: &Path) -> Report {
-    let mut verifier = Verifier::new(vec![Signer::new("h7", &SEED).unwrap().verifying_key()]);
-    fs::read_to_string(path).unwrap().lines().for_each(|line| verifier.line(line.as_bytes()));
+    let key = Signer::new("h7", &SEED).unwrap().verifying_key();
+    verify_by(key, "", &fs::read_to_string(path).unwrap())
+}
+
+fn verify_by(key: VerifyingKey, successions: &str, events: &str) -> Report {
+    let mut verifier = Verifier::new(vec![key]);
+    verifier.successions(successions);
+    events.lines().for_each(|line| verifier.line(line.as_bytes()));
     verifier.conclude()
 }
 
@@ -103,6 +119,74 @@ fn every_sink_gets_the_whole_chain_in_its_format() {
             assert!(mapped || chain.is_closed && chain.signed_to + 1 == chain.events, "{chain}");
         }
     }
+}
+
+/// Three starts of the agent: the second replaces its key at once, the third one while it runs. The
+/// first key, the one that each start began with, and what was written.
+fn successions(directory: &Path) -> (VerifyingKey, Vec<VerifyingKey>, String) {
+    let at = |name: &str| directory.join(name);
+    let mut keys = Vec::new();
+    let age = |path: &Path, made: SystemTime| {
+        File::options().read(true).open(path).unwrap().set_modified(made).unwrap();
+    };
+    let not_quite_ten_minutes = Duration::from_millis(10 * 60 * 1000 - 200);
+    for nth in 0..3 {
+        let path = at("signing.key");
+        match nth {
+            0 => {}
+            1 => age(&path, SystemTime::UNIX_EPOCH),
+            _ => age(&path, SystemTime::now() - not_quite_ten_minutes),
+        }
+        let key = SigningFile::open(&path, "h7", Instant::now()).unwrap();
+        keys.push(key.verifying_key());
+        let sinks = vec![named("file", file_sink(&at("file"), Format::Json))];
+        let export = start_with(key, &at("spool"), 64 * MIN_BYTES, sinks);
+        thread::sleep(Duration::from_millis(300));
+        send(export, 20);
+    }
+    (keys[0].clone(), keys, fs::read_to_string(at("file")).unwrap())
+}
+
+#[test]
+fn the_first_key_verifies_what_its_successors_sign() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, keys, events) = successions(directory.path());
+    // The third start began with the key that the second one made.
+    assert!(keys[0] == keys[1] && keys[1] != keys[2]);
+    let report = verify_by(first.clone(), "", &events);
+    assert!(report.is_intact(), "{report}");
+    assert_eq!((report.chains.len(), report.inherited), (3, 2));
+    assert!(report.chains.iter().all(|chain| chain.is_closed && chain.checkpoints.1 == 0));
+    assert!(report.chains.iter().all(|chain| chain.signed_to + 1 == chain.events), "{report}");
+    // From a later key, what is earlier is of nobody that is known.
+    let report = verify_by(keys[2].clone(), "", &events);
+    let known: Vec<_> = report.chains.iter().map(|chain| chain.checkpoints).collect();
+    assert_eq!(known, [(0, 1), (1, 1), (2, 0)], "{report}");
+}
+
+#[test]
+fn a_succession_that_is_missing_among_events_is_found_beside_the_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, _, events) = successions(directory.path());
+    let without: String =
+        events.split_inclusive('\n').filter(|line| !line.contains("\\nnext ")).collect();
+    let report = verify_by(first.clone(), "", &without);
+    assert_eq!(report.inherited, 0);
+    assert!(report.chains.iter().skip(1).all(|chain| chain.checkpoints == (0, 1)), "{report}");
+    let public = fs::read_to_string(directory.path().join("signing.key.successions")).unwrap();
+    let report = verify_by(first, &public, &without);
+    assert_eq!(report.inherited, 2);
+    assert!(report.chains.iter().all(|chain| chain.checkpoints.1 == 0), "{report}");
+}
+
+#[test]
+fn a_successor_that_somebody_forged_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, keys, events) = successions(directory.path());
+    let forged = Signer::new("h7", &[9; 32]).unwrap().verifying_key().to_line();
+    let report = verify_by(first, "", &events.replace(&keys[2].to_line(), &forged));
+    assert!(!report.is_intact(), "{report}");
+    assert_eq!(report.inherited, 0);
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub struct Export {
     pub spool_max_bytes: u64,
     /// Events that are gone, by reason.
     pub gone: BTreeMap<Reason, u64>,
+    /// Why the signing key could not be replaced when that was due, if it could not.
+    pub signing_trouble: Option<String>,
     /// How each sink is doing.
     pub sinks: Vec<Sink>,
 }

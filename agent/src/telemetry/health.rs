@@ -67,7 +67,9 @@ fn export_problems(export: &Export) -> Vec<String> {
     let dead = dead.map(|sink| format!("sink {} refused records for good", sink.counts.name));
     let gone: u64 = export.gone.values().sum();
     let gone = (gone > 0).then(|| "events are gone: see agent.gap".to_owned());
-    failing.chain(dead).chain(gone).collect()
+    let key = export.signing_trouble.iter();
+    let key = key.map(|why| format!("the signing key was not replaced as it should be: {why}"));
+    failing.chain(dead).chain(gone).chain(key).collect()
 }
 
 /// A counter of the kernel half; zero where it has not told.
@@ -160,7 +162,8 @@ mod tests {
         let mut parts = Parts::default();
         let gone = [(Reason::Bound, 4)].into();
         let sinks = vec![sink(true, 1)];
-        let export = Export { sinks, gone, ..Export::default() };
+        let signing_trouble = Some("the disk is full".to_owned());
+        let export = Export { sinks, gone, signing_trouble, ..Export::default() };
         parts.export = Some(Said::at(export, now));
         parts.policy = Some(Said::at(Policy { rejected: true, ..Policy::default() }, now));
         parts.kernel = Some(Said::at(vec![0, 0, 7], now));
@@ -171,6 +174,7 @@ mod tests {
                 ("sink siem does not deliver: connection refused", false),
                 ("sink siem refused records for good", false),
                 ("events are gone: see agent.gap", false),
+                ("the signing key was not replaced as it should be: the disk is full", false),
                 ("the ring was full: records are lost", false),
                 ("the policy's newest version was rejected", false),
             ],
