@@ -4,6 +4,7 @@
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
 use super::load::OBJECT;
+use crate::sandbox::protocol::Program;
 
 /// A program with this much stack may be put on a private one.
 const PRIVATE_STACK_BYTES: i32 = 64;
@@ -76,7 +77,7 @@ fn programs(prefix: &str) -> Vec<(String, Vec<Instruction>)> {
 #[test]
 fn every_uprobe_program_stays_on_the_kernel_stack() {
     let programs: Vec<_> = ["uprobe", "uretprobe"].into_iter().flat_map(programs).collect();
-    assert_eq!(programs.len(), 10, "programs of the object");
+    assert_eq!(programs.len(), Program::ALL.len(), "programs of the object");
     for (name, code) in programs {
         let guarded = code
             .iter()
