@@ -22,7 +22,7 @@ use super::{
     go,
     lab::is_on,
     node,
-    servers::{Serving, script},
+    servers::{ASYNCIO, Serving, script},
 };
 use crate::{EVENTS_TIMEOUT, clean, only};
 
@@ -271,26 +271,6 @@ fn a_node_server_is_told_without_addresses() -> Result<()> {
     let told = server.join(&testbed, &mut |request| client.ask(request))?;
     server.check(&NGHTTP2, &told)
 }
-
-const ASYNCIO: &str = r#"
-import asyncio, ssl, sys
-async def answer(reader, writer):
-    while not reader.at_eof():
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
-            break
-        body = b"" if head.startswith(b"HEAD") else b"ok"
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
-    writer.close()
-async def main():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*sys.argv[1:])
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-asyncio.run(main())
-"#;
 
 /// The same, with handshakes by a call of their own.
 #[test]

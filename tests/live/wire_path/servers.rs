@@ -64,12 +64,17 @@ print(server.server_port, flush=True)
 server.serve_forever()
 "#;
 
-const ASYNCIO: &str = r#"
+/// On memory BIOs; it keeps connections open.
+pub const ASYNCIO: &str = r#"
 import asyncio, ssl, sys
 async def answer(reader, writer):
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-    await writer.drain()
+    while not reader.at_eof():
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            break
+        body = b"" if head.startswith(b"HEAD") else b"ok"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
     writer.close()
 async def main():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
