@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod clock;
 mod names;
 pub mod outbound;
+mod paths;
 pub mod text;
 
 // 1 find what to probe

@@ -15,9 +15,12 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
-use crate::token::{
-    fingerprint::{FingerprintKey, KEY_BYTES},
-    subject::SubjectKeyError,
+use crate::{
+    paths,
+    token::{
+        fingerprint::{FingerprintKey, KEY_BYTES},
+        subject::SubjectKeyError,
+    },
 };
 
 /// How many bytes are overwritten at once.
@@ -213,11 +216,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
 
 /// Keeps others that replace files in the directory of `path` out, until the handle is closed.
 pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let directory = File::open(directory).map_err(failed("open the directory of", path))?;
+    let directory =
+        File::open(paths::directory(path)).map_err(failed("open the directory of", path))?;
     directory.lock().map_err(failed("lock the directory of", path))?;
     Ok(directory)
 }

@@ -34,6 +34,7 @@ use crate::{
         note::{Signer, VerifyingKey},
         succession::{Place, Successions},
     },
+    paths::with_suffix,
     token::fingerprint::KEY_BYTES,
 };
 
@@ -79,7 +80,7 @@ impl SigningFile {
         let due = now.checked_add(RETRY.saturating_sub(age)).unwrap_or(now);
         let mut file = Self { due, path: Some(path.to_owned()), ..Self::fixed(signer) };
         file.find_beginning(path)?;
-        if let Err(error) = discard(&beside(path, ".next")) {
+        if let Err(error) = discard(&with_suffix(path, ".next")) {
             file.tell(&error);
         }
         Ok(file)
@@ -134,7 +135,7 @@ impl SigningFile {
         let signer = self.signer.successor(&seed).ok_or_else(|| no_key(path))?;
         let next = signer.verifying_key();
         let note = checkpoint::sign(&self.signer, chain, Some(&next), remarks);
-        append(&beside(path, ".successions"), &note)?;
+        append(&with_suffix(path, ".successions"), &note)?;
         self.next = Some(Successor { signer, seed });
         Ok(note)
     }
@@ -177,12 +178,12 @@ impl SigningFile {
     /// Finds out where the present key may sign, by what is beside it; if it follows from no key
     /// there, the line begins with it.
     fn find_beginning(&mut self, path: &Path) -> Result<(), KeyFileError> {
-        let (public, key) = (beside(path, ".pub"), self.verifying_key());
+        let (public, key) = (with_suffix(path, ".pub"), self.verifying_key());
         let text = read(&public).map_err(failed("read", &public))?;
         let mut beginnings: Vec<_> = text.lines().filter_map(VerifyingKey::parse).collect();
         let mut successions = Successions::new(beginnings.clone());
-        let beside = beside(path, ".successions");
-        match read(&beside).map_err(failed("read", &beside)) {
+        let successions_file = with_suffix(path, ".successions");
+        match read(&successions_file).map_err(failed("read", &successions_file)) {
             Ok(text) => successions.take_all(&text),
             Err(error) => self.tell(&error),
         }
@@ -210,12 +211,6 @@ fn no_key(path: &Path) -> KeyFileError {
     failed("make a key of", path)(io::ErrorKind::InvalidData.into())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// A file that anybody may read, as far as it is text; nothing if it is not there.
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
@@ -228,7 +223,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn publish(path: &Path, lines: &str) -> io::Result<()> {
-    let draft = beside(path, ".new");
+    let draft = with_suffix(path, ".new");
     let mut file = File::create(&draft)?;
     file.write_all(lines.as_bytes())?;
     file.sync_all()?;
@@ -284,7 +279,7 @@ fn replace(
     if length != KEY_BYTES as u64 || held != Some(present.verifying_key()) {
         return Err(KeyFileError::Another { path: path.to_owned() });
     }
-    let draft = beside(path, ".next");
+    let draft = with_suffix(path, ".next");
     discard(&draft)?;
     keyfile::replace(path, &draft, next, &old)?;
     let destroyed = directory.sync_all().and_then(|()| keyfile::overwrite(&mut old, length));

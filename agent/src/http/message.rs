@@ -110,10 +110,7 @@ impl Fields {
     pub fn fit(&mut self) {
         let needed = self.raw.len();
         if self.raw.capacity() > needed.saturating_mul(2).saturating_add(ROOM_FREE) {
-            // Outgrown memory is wiped, which a shrinking vector would not do.
-            let mut fitting = Wiped::with_capacity(needed);
-            fitting.extend_from_slice(&self.raw);
-            self.raw = fitting;
+            self.raw.move_to(needed);
         }
         if self.spans.capacity() > self.spans.len().saturating_mul(2).saturating_add(8) {
             self.spans.shrink_to_fit();

@@ -17,6 +17,14 @@ impl Wiped {
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
+
+    /// Moves the octets to where there is room for `capacity` of them, at least as many as there are:
+    /// what they leave is wiped, which a vector that grows or shrinks by itself would not do.
+    pub fn move_to(&mut self, capacity: usize) {
+        let mut other = Self::with_capacity(capacity);
+        other.extend_from_slice(self);
+        *self = other;
+    }
 }
 
 impl Deref for Wiped {

@@ -315,10 +315,7 @@ impl Scanner {
 fn hold(held: &mut Wiped, bytes: &[u8]) {
     let wanted = held.len().saturating_add(bytes.len());
     if wanted > held.capacity() {
-        let capacity = wanted.max(held.capacity().saturating_mul(2)).min(MAX_HEAD).max(wanted);
-        let mut larger = Wiped::with_capacity(capacity);
-        larger.extend_from_slice(held);
-        *held = larger;
+        held.move_to(wanted.max(held.capacity().saturating_mul(2)).min(MAX_HEAD).max(wanted));
     }
     held.extend_from_slice(bytes);
 }

@@ -16,6 +16,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     event::mapping::Format,
+    paths::{directory, with_suffix},
     sinks::{Delivery, Refusal, Sink},
 };
 
@@ -217,17 +218,6 @@ fn compress(path: &Path) -> io::Result<()> {
     fs::rename(&draft, with_suffix(path, ".gz"))?;
     sync_directory(path)?;
     fs::remove_file(path)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn directory(path: &Path) -> &Path {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or_else(|| Path::new("."))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

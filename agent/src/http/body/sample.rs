@@ -55,11 +55,7 @@ impl Sample {
         self.is_cut = taken.len() < bytes.len();
         let wanted = self.bytes.len().saturating_add(taken.len());
         if wanted > self.bytes.capacity() {
-            // Outgrown memory is wiped, which a growing vector would not do.
-            let capacity = wanted.next_power_of_two().min(SAMPLE_MAX).max(wanted);
-            let mut larger = Wiped::with_capacity(capacity);
-            larger.extend_from_slice(&self.bytes);
-            self.bytes = larger;
+            self.bytes.move_to(wanted.next_power_of_two().min(SAMPLE_MAX).max(wanted));
         }
         self.bytes.extend_from_slice(taken);
     }
