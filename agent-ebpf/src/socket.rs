@@ -76,8 +76,9 @@ pub fn is_of_interest() -> bool {
     captures_plain() || is_marked(bpf_get_current_pid_tgid())
 }
 
-/// Binds the session that the thread is inside of, or has just derived a secret of, to the socket that
-/// it uses, once; and tells whose the socket is if the thread has just derived a secret, or if its port is listed.
+/// Binds the session that the thread is inside of, or has just derived a secret of, to the socket
+/// that it uses, once; and tells whose the socket is if the thread has just derived a secret, or if
+/// its port is listed.
 #[inline(always)]
 pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     if !is_of_interest() {
@@ -93,6 +94,7 @@ pub fn bind<C: EbpfContext>(ctx: &C, sock: *mut u8, pointer: Pointer) -> i32 {
     {
         introduce(sock, cookie, pid_tgid, keyed, listed);
     }
+    // Not by a function that `call::shaking` shares: the verifier of 5.10 refuses what becomes of it.
     // SAFETY: values are copied at once; only this thread writes these keys.
     let inside = match unsafe { IN_CALL.get(pid_tgid) } {
         // SAFETY: as above.
