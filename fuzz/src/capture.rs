@@ -106,9 +106,7 @@ impl Agent {
 }
 
 fn line(event: &model::Event) -> String {
-    let mut line = Vec::new();
-    json::append(event, &mut line).expect("an event is JSON");
-    String::from_utf8(line).expect("JSON is UTF-8")
+    json::line(event).expect("an event is JSON")
 }
 
 impl EventSink for Agent {

@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     event::{
         group::group,
+        json,
         model::{Agent, Host, SCHEMA_VERSION, Severity, Time},
     },
     names::named_enum,
@@ -252,7 +253,7 @@ impl Happened {
     ) -> serde_json::Result<String> {
         let name = Sha256::new().chain_update(chain).chain_update(seq.to_be_bytes()).finalize();
         let bits = name.iter().take(10).fold(0, |bits, byte| bits << 8 | u128::from(*byte));
-        serde_json::to_string(&Control {
+        json::line(&Control {
             event: Meta {
                 uid: Ulid::from_parts(now.as_millis(), bits).to_string(),
                 r#type: self.type_name(),

@@ -4,12 +4,14 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+
+use crate::event::json;
 
 /// A value that is cheap to clone and cheap to write as JSON.
 pub struct Shared<T> {
     value: Arc<T>,
-    /// The value's JSON; `None` if it has none, so that writing it tells why.
+    /// The value's JSON; `None` if it has none in canonical form, so that writing it tells why.
     json: Option<Arc<RawValue>>,
 }
 
@@ -17,8 +19,10 @@ impl<T: Serialize> Shared<T> {
     /// Encodes a value.
     #[must_use]
     pub fn new(value: T) -> Self {
-        let json = to_raw_value(&value).ok().map(Arc::from);
-        Self { value: Arc::new(value), json }
+        let mut text = String::new();
+        let is_canonical = json::append(&value, &mut text).is_ok_and(|canonical| canonical);
+        let json = is_canonical.then(|| RawValue::from_string(text).ok()).flatten();
+        Self { value: Arc::new(value), json: json.map(Arc::from) }
     }
 }
 

@@ -62,14 +62,27 @@ impl Chain {
     /// # Errors
     /// It has no canonical form; nothing is appended to the chain.
     pub fn link(&mut self, event: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-        // Events of the agent are made in canonical form, and hashed where they are.
-        let hash = if canonical::is_canonical_without(event, MEMBER) {
-            hash(&self.head, event.as_bytes())
-        } else {
-            self.canonical.clear();
-            canonical::append(event, MEMBER, &mut self.canonical)?;
-            hash(&self.head, &self.canonical)
-        };
+        if canonical::is_canonical_without(event, MEMBER) {
+            return self.link_canonical(event, out);
+        }
+        self.canonical.clear();
+        canonical::append(event, MEMBER, &mut self.canonical)?;
+        let hash = hash(&self.head, &self.canonical);
+        self.append(event, hash, out)
+    }
+
+    /// The same for an event that is known to be in canonical form, and is hashed where it stands:
+    /// the agent makes them so (`event/json.rs`).
+    ///
+    /// # Errors
+    /// It is no object; nothing is appended to the chain.
+    pub fn link_canonical(&mut self, event: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+        debug_assert!(canonical::is_canonical_without(event, MEMBER), "{event}");
+        let hash = hash(&self.head, event.as_bytes());
+        self.append(event, hash, out)
+    }
+
+    fn append(&mut self, event: &str, hash: Hash, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
         let body = event.trim_end().strip_suffix('}').ok_or(NotCanonical::Syntax)?;
         let (prev, own) = &mut self.written;
         own.clear();

@@ -23,14 +23,14 @@ use crate::{
     },
     identity::boot,
     integrity::{
-        canonical,
+        canonical::{self, NotCanonical},
         chain::{Chain, name_of},
     },
     sinks::{
         Sink,
         dead::DeadLetters,
         delivery::{DeliveryLoop, Stop},
-        output::{Batch, Shed},
+        output::{Batch, Line, Shed},
     },
     spool::{
         self, Lane, Options, Recovered, SinkCounts, Spool,
@@ -97,7 +97,6 @@ pub struct Export {
     untold: BTreeMap<Reason, u64>,
     last_told: Instant,
     shed: Arc<Shed>,
-    line: Vec<u8>,
 }
 
 impl Export {
@@ -147,7 +146,6 @@ impl Export {
             untold: BTreeMap::new(),
             last_told: now,
             shed: Arc::default(),
-            line: Vec::new(),
         };
         export.say(&Happened::Start {});
         if export.key.is_due(now) {
@@ -235,32 +233,42 @@ impl Export {
     /// Puts a batch into the spool.
     pub fn take(&mut self, batch: &Batch) -> u64 {
         let mut events = 0;
-        for (line, lane) in batch.lines() {
-            self.append(line, lane);
+        for line in batch.lines() {
+            self.append(line);
             events += 1;
         }
         self.writer.commit(Instant::now());
         events
     }
 
-    fn append(&mut self, line: &str, lane: Lane) {
-        let redacted = guard::without_tokens(line);
-        if redacted.is_some() {
-            *self.untold.entry(Reason::Redacted).or_default() += 1;
-        }
-        let line = redacted.as_deref().unwrap_or(line);
-        self.line.clear();
-        let linked = self.chain.link(line, &mut self.line).is_ok() || {
-            self.line.clear();
-            let plain = canonical::with_plain_numbers(line);
-            plain.is_some_and(|line| self.chain.link(&line, &mut self.line).is_ok())
+    fn append(&mut self, line: Line<'_>) {
+        let redacted = guard::without_tokens(line.text);
+        let linked = match &redacted {
+            Some(clean) => {
+                *self.untold.entry(Reason::Redacted).or_default() += 1;
+                self.link(Line { text: clean, is_canonical: false, ..line })
+            }
+            None => self.link(line),
+        };
+        let linked = linked.is_ok() || {
+            let plain = canonical::with_plain_numbers(redacted.as_deref().unwrap_or(line.text));
+            plain.is_some_and(|plain| {
+                self.link(Line { text: &plain, is_canonical: false, ..line }).is_ok()
+            })
         };
         if linked {
-            self.writer.append(lane, &self.line);
             self.since_checkpoint += 1;
         } else {
             *self.untold.entry(Reason::Unlinked).or_default() += 1;
         }
+    }
+
+    /// Links an event where the spool will have it.
+    fn link(&mut self, Line { text, lane, is_canonical }: Line<'_>) -> Result<(), NotCanonical> {
+        let chain = &mut self.chain;
+        self.writer.append_with(lane, |out| {
+            if is_canonical { chain.link_canonical(text, out) } else { chain.link(text, out) }
+        })
     }
 
     /// Says something of the agent itself.
@@ -268,7 +276,9 @@ impl Export {
         let seq = self.chain.tree().size();
         let json = happened.to_json(&self.host, &self.agent, self.chain.name(), seq, boot::now());
         match json {
-            Ok(json) => self.append(&json, Lane::Kept),
+            Ok(json) => {
+                self.append(Line { text: &json, lane: Lane::Kept, is_canonical: false });
+            }
             Err(error) => tracing::error!(%error, "event not encoded"),
         }
     }

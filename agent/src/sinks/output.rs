@@ -82,34 +82,58 @@ enum To {
     Sinks(Box<Export>),
 }
 
+/// An encoded event, without line end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Line<'a> {
+    /// What it says.
+    pub text: &'a str,
+    /// What becomes of it when there is no room.
+    pub lane: Lane,
+    /// Whether it is known to be JSON in canonical form.
+    pub is_canonical: bool,
+}
+
 /// Encoded events.
 #[derive(Debug, Default)]
 pub struct Batch {
-    lines: Vec<u8>,
-    /// For each event: where its line ends, and what becomes of it when there is no room.
-    ends: Vec<(usize, Lane)>,
+    lines: String,
+    ends: Vec<Ended>,
+}
+
+/// Where a line of a batch ends, and what else is known of it, as of a [`Line`].
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: usize,
+    lane: Lane,
+    is_canonical: bool,
 }
 
 impl Batch {
-    /// Its lines, without line ends.
-    pub fn lines(&self) -> impl Iterator<Item = (&str, Lane)> {
+    /// Its lines.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut start = 0;
-        self.ends.iter().map(move |(end, lane)| {
-            let line = self.lines.get(start..end.saturating_sub(1)).unwrap_or_default();
-            start = *end;
-            (std::str::from_utf8(line).unwrap_or_default(), *lane)
+        self.ends.iter().map(move |Ended { at, lane, is_canonical }| {
+            let text = self.lines.get(start..at.saturating_sub(1)).unwrap_or_default();
+            start = *at;
+            Line { text, lane: *lane, is_canonical: *is_canonical }
         })
+    }
+
+    fn push(&mut self, line: Line<'_>) {
+        self.lines.push_str(line.text);
+        self.end_line(line.lane, line.is_canonical);
+    }
+
+    fn end_line(&mut self, lane: Lane, is_canonical: bool) {
+        self.lines.push('\n');
+        self.ends.push(Ended { at: self.lines.len(), lane, is_canonical });
     }
 
     /// Removes what need not be kept; how many events that is.
     fn keep_what_matters(&mut self) -> usize {
         let before = self.ends.len();
         let mut kept = Self::default();
-        for (line, lane) in self.lines().filter(|(_, lane)| *lane == Lane::Kept) {
-            kept.lines.extend_from_slice(line.as_bytes());
-            kept.lines.push(b'\n');
-            kept.ends.push((kept.lines.len(), lane));
-        }
+        self.lines().filter(|line| line.lane == Lane::Kept).for_each(|line| kept.push(line));
         *self = kept;
         before - self.ends.len()
     }
@@ -184,7 +208,7 @@ impl Output {
         };
         let mut written = 0;
         for Batch { lines, ends } in batches {
-            to.write_all(&lines)?;
+            to.write_all(lines.as_bytes())?;
             to.flush()?;
             written += ends.len() as u64;
         }
@@ -235,21 +259,19 @@ impl Lines {
 
     fn append_json(&mut self, event: &impl Serialize, lane: Lane) {
         match json::append(event, &mut self.batch.lines) {
-            Ok(()) => self.end_line(lane),
+            Ok(is_canonical) => self.batch.end_line(lane, is_canonical),
             Err(error) => tracing::error!(%error, "event not encoded"),
         }
+        self.send_if_due();
     }
 
-    fn append_text(&mut self, line: &str, lane: Lane) {
-        self.batch.lines.extend_from_slice(line.as_bytes());
-        self.end_line(lane);
+    fn append_text(&mut self, text: &str, lane: Lane) {
+        self.batch.push(Line { text, lane, is_canonical: false });
+        self.send_if_due();
     }
 
-    fn end_line(&mut self, lane: Lane) {
-        let lines = &mut self.batch.lines;
-        lines.push(b'\n');
-        self.batch.ends.push((lines.len(), lane));
-        if lines.len() >= self.due {
+    fn send_if_due(&mut self) {
+        if self.batch.lines.len() >= self.due {
             self.flush();
         }
     }

@@ -108,13 +108,24 @@ pub enum Frame<'a> {
     Damaged,
 }
 
-/// Appends a frame to `out`. `payload` is neither empty nor longer than [`MAX_PAYLOAD`].
-pub fn append(out: &mut Vec<u8>, seed: u32, number: u64, payload: &[u8]) {
+/// What stands before a payload until [`give_head`].
+pub const NO_HEAD: [u8; FRAME_BYTES] = [0; FRAME_BYTES];
+
+/// Writes the head of a frame that has its payload already, which is neither empty nor longer than
+/// [`MAX_PAYLOAD`].
+pub fn give_head(frame: &mut [u8], seed: u32, number: u64) {
+    let Some((head, payload)) = frame.split_first_chunk_mut::<FRAME_BYTES>() else { return };
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&checksum(seed, length, number, payload).to_le_bytes());
-    out.extend_from_slice(&number.to_le_bytes());
-    out.extend_from_slice(payload);
+    let checksum = checksum(seed, length, number, payload);
+    let head_of = u128::from(length) | u128::from(checksum) << 32 | u128::from(number) << 64;
+    *head = head_of.to_le_bytes();
+}
+
+/// Appends a frame to `out`, as [`give_head`] makes it.
+pub fn append(out: &mut Vec<u8>, seed: u32, number: u64, payload: &[u8]) {
+    let mut frame = [&NO_HEAD, payload].concat();
+    give_head(&mut frame, seed, number);
+    out.extend_from_slice(&frame);
 }
 
 /// Reads the frame at the beginning of `bytes`. A whole one has a number of at least `least`.

@@ -2,6 +2,7 @@
 //! segments, within the bound, and an exact account of what had to go.
 
 use std::{
+    convert::Infallible,
     io, mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -88,10 +89,25 @@ struct Active<F: Filesystem> {
 /// Records that wait for the commit.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Their payloads, one behind the other.
-    bytes: Vec<u8>,
+    /// Their frames, one behind the other, with heads that the segment has yet to give.
+    frames: Vec<u8>,
     /// Number and length of each.
     records: Vec<(u64, usize)>,
+}
+
+impl Pending {
+    /// Makes the frames those of a segment.
+    fn give_heads(&mut self, seed: u32) {
+        let mut rest = self.frames.as_mut_slice();
+        for (number, length) in &self.records {
+            let Some((frame, after)) = rest.split_at_mut_checked(segment::FRAME_BYTES + length)
+            else {
+                return;
+            };
+            segment::give_head(frame, seed, *number);
+            rest = after;
+        }
+    }
 }
 
 impl<F: Filesystem> Writer<F> {
@@ -158,16 +174,41 @@ impl<F: Filesystem> Writer<F> {
     /// Takes a record; gives its position within this run. It is written by the next
     /// [`Self::commit`]. One that is empty or too long is refused and counted as dropped.
     pub fn append(&mut self, lane: Lane, payload: &[u8]) -> u64 {
+        let position = self.next - self.base;
+        let _: Result<(), Infallible> = self.append_with(lane, |out| {
+            out.extend_from_slice(payload);
+            Ok(())
+        });
+        position
+    }
+
+    /// The same with a payload that `write` appends to what it is given.
+    ///
+    /// # Errors
+    /// Those of `write`: there is no record then.
+    pub fn append_with<E>(
+        &mut self,
+        lane: Lane,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let number = self.next;
-        self.next += 1;
-        if payload.is_empty() || payload.len() > MAX_PAYLOAD {
-            self.drop_records(lane, Why::Bound, self.run, self.base, (number, number), 1);
+        let Pending { frames, records } = &mut self.lane(lane).pending;
+        let start = frames.len();
+        frames.extend_from_slice(&segment::NO_HEAD);
+        let written = write(frames);
+        let length = frames.len().saturating_sub(start + segment::FRAME_BYTES);
+        let fits = (1..=MAX_PAYLOAD).contains(&length);
+        if written.is_ok() && fits {
+            records.push((number, length));
         } else {
-            let pending = &mut self.lane(lane).pending;
-            pending.bytes.extend_from_slice(payload);
-            pending.records.push((number, payload.len()));
+            frames.truncate(start);
         }
-        number - self.base
+        written?;
+        self.next += 1;
+        if !fits {
+            self.drop_records(lane, Why::Bound, self.run, self.base, (number, number), 1);
+        }
+        Ok(())
     }
 
     /// Writes what was taken, shows it to the readers, and syncs it if that is due.
@@ -259,26 +300,27 @@ impl<F: Filesystem> Writer<F> {
     }
 
     fn write(&mut self, lane: Lane) {
-        let pending = mem::take(&mut self.lane(lane).pending);
+        let mut pending = mem::take(&mut self.lane(lane).pending);
         let (Some(first), Some(last)) = (pending.records.first(), pending.records.last()) else {
             return;
         };
         let (range, count) = ((first.0, last.0), pending.records.len() as u64);
-        let bytes = pending.bytes.len() + pending.records.len() * segment::FRAME_BYTES;
-        if let Err(why) = self.make_room(lane, (bytes + HEADER_BYTES) as u64) {
+        let bytes = pending.frames.len() + HEADER_BYTES;
+        if let Err(why) = self.make_room(lane, bytes as u64) {
             self.drop_records(lane, why, self.run, self.base, range, count);
-        } else if self.write_to_segment(lane, &pending, range).is_err() {
+        } else if self.write_to_segment(lane, &mut pending, range).is_err() {
             self.drop_records(lane, Why::Disk, self.run, self.base, range, count);
             self.release_reserve();
         }
-        let pending = Pending { bytes: cleared(pending.bytes), records: cleared(pending.records) };
+        let pending =
+            Pending { frames: cleared(pending.frames), records: cleared(pending.records) };
         self.lane(lane).pending = pending;
     }
 
     fn write_to_segment(
         &mut self,
         lane: Lane,
-        pending: &Pending,
+        pending: &mut Pending,
         (first, last): (u64, u64),
     ) -> io::Result<()> {
         let limit = self.options.segment_bytes();
@@ -290,22 +332,15 @@ impl<F: Filesystem> Writer<F> {
             None => self.begin(lane, first)?,
         };
         let Active { mut file, header, length, unsynced } = active;
-        let seed = header.seed();
-        let mut frames = Vec::with_capacity(pending.bytes.len() + pending.records.len() * 16);
-        let mut rest = pending.bytes.as_slice();
-        for (number, size) in &pending.records {
-            let (payload, after) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
-            segment::append(&mut frames, seed, *number, payload);
-            rest = after;
-        }
-        if let Err(error) = file.write_at(length, &frames) {
+        pending.give_heads(header.seed());
+        if let Err(error) = file.write_at(length, &pending.frames) {
             // Half a write is no frame. Should the file not be cut, reading ends there.
             let _ = file.truncate(length);
             self.lane(lane).active = Some(Active { file, header, length, unsynced });
             self.seal(lane);
             return Err(error);
         }
-        let length = length + frames.len() as u64;
+        let length = length + pending.frames.len() as u64;
         let count = pending.records.len() as u64;
         let mut state = self.spool.state();
         let segments = state.lane_mut(lane);
