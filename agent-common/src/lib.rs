@@ -51,6 +51,9 @@ pub enum RecordKind {
     Segment = 6,
     /// A session secret that a process derived: [`SecretRecord`].
     Secret = 7,
+    /// Plaintext of a TLS call that was passed over, as the agent asked: a [`DataRecord`] without
+    /// payload, whose `lost` says how much it is.
+    Skipped = 8,
 }
 
 impl TryFrom<u8> for RecordKind {
@@ -65,6 +68,7 @@ impl TryFrom<u8> for RecordKind {
             5 => Ok(Self::Exit),
             6 => Ok(Self::Segment),
             7 => Ok(Self::Secret),
+            8 => Ok(Self::Skipped),
             other => Err(UnknownValue(other)),
         }
     }
@@ -333,7 +337,15 @@ pub const fn stream_key(cookie: u64, way: Way) -> u64 {
     cookie << 1 | matches!(way, Way::Out) as u64
 }
 
-/// Smallest fragment of a TLS record that is passed over unopened, in bytes. Messages after the
+/// Names one direction of a session: its object, its generation, and process and way.
+#[must_use]
+pub const fn session_stream_key(session: Session, tgid: u32, way: Way) -> [u64; 3] {
+    let Session { object, generation } = session;
+    [object, generation, (tgid as u64) << 1 | matches!(way, Way::Out) as u64]
+}
+
+/// Smallest fragment of a TLS record that is passed over unopened, in bytes, and shortest call that
+/// is. Messages after the
 /// handshake (KeyUpdate, tickets) look like data from outside and must be read; they are smaller.
 pub const MIN_SKIPPED: u32 = 1024;
 

@@ -100,7 +100,7 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
         Way::Out | Way::Both => call.entered_ns,
     };
     let session = Session { object: call.object, generation };
-    emit::bytes(&emit::Plaintext {
+    let mut plaintext = emit::Plaintext {
         pid_tgid,
         time_ns,
         session,
@@ -108,7 +108,11 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
         offset,
         buffer: call.buffer,
         len: moved,
-    });
+    };
+    emit::pass_over(&mut plaintext);
+    if plaintext.len > 0 {
+        emit::bytes(&plaintext);
+    }
     0
 }
 

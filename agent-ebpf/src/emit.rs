@@ -12,10 +12,10 @@ use aya_ebpf::{
 };
 use scopewatch_common::{
     ABI_VERSION, CloseRecord, Counter, DataRecord, Header, MAX_PAYLOAD, MAX_RECORDS_PER_CALL,
-    RecordKind, SIZE_CLASSES, Session, Way,
+    MIN_SKIPPED, RecordKind, SIZE_CLASSES, Session, Way, session_stream_key,
 };
 
-use crate::maps::{EVENTS, count, count_two, reader_waits};
+use crate::maps::{EVENTS, UNREAD, count, count_two, reader_waits};
 
 /// What a call moved, and where it is in the process's memory.
 pub struct Plaintext {
@@ -72,6 +72,43 @@ pub fn bytes(plaintext: &Plaintext) {
     } else {
         record::<{ SIZE_CLASSES[3] }>(plaintext, done, len, lost);
     }
+}
+
+/// Takes from the bytes of a call what comes before the position up to which nobody wants them, and
+/// tells of it by its length. Short calls are not worth the look.
+#[inline(always)]
+pub fn pass_over(plaintext: &mut Plaintext) {
+    if plaintext.len < MIN_SKIPPED as u64 {
+        return;
+    }
+    let tgid = (plaintext.pid_tgid >> 32) as u32;
+    let key = session_stream_key(plaintext.session, tgid, plaintext.way);
+    // SAFETY: a plain integer, read once.
+    let until = unsafe { UNREAD.get(key) }.copied().unwrap_or(0);
+    if until <= plaintext.offset {
+        return;
+    }
+    let ahead = until - plaintext.offset;
+    let passed = if ahead < plaintext.len { ahead } else { plaintext.len };
+    let record = DataRecord {
+        header: header(
+            RecordKind::Skipped,
+            plaintext.way as u8,
+            plaintext.pid_tgid,
+            plaintext.time_ns,
+        ),
+        session: plaintext.session,
+        offset: plaintext.offset,
+        len: 0,
+        lost: passed as u32,
+    };
+    // Untold, it is a gap, as it would be if it had been copied and found no room.
+    if control(record, BPF_RB_NO_WAKEUP as u64) {
+        count(Counter::SkippedBytes, passed);
+    }
+    plaintext.offset += passed;
+    plaintext.buffer += passed;
+    plaintext.len -= passed;
 }
 
 /// Emits one data record of the size class `CLASS`.

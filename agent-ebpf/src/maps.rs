@@ -225,6 +225,11 @@ pub static PLACES: LruHashMap<u64, Place> = LruHashMap::with_max_entries(128 * 1
 #[map]
 pub static SKIPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
 
+/// Positions before which a direction of a session has nothing that anybody wants, by
+/// `session_stream_key`. The agent writes it.
+#[map]
+pub static UNREAD: LruHashMap<[u64; 3], u64> = LruHashMap::with_max_entries(16 * 1024, 0);
+
 /// Whether any port is listed for HTTP without TLS. A constant to the verifier, which drops all that
 /// depends on it: without a list, none of it costs anything.
 #[unsafe(no_mangle)]

@@ -212,6 +212,7 @@ impl Drain {
             decisions.decide(cookie, capture);
         }
         live.unwanted().for_each(|unwanted| decisions.skip(&unwanted));
+        live.unread().for_each(|unread| decisions.leave(&unread));
         stages.flush();
         taken
     }

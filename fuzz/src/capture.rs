@@ -131,14 +131,14 @@ pub fn live(input: &[u8]) {
     let mut live = Live::new(Nobody, (dice.below(4) > 0).then(|| Wire::new(4)));
     let mut agent = Agent::new(true);
     while !dice.is_exhausted() {
-        let kind = dice.below(9);
-        if kind == 8 {
+        let kind = dice.below(10);
+        if kind == 9 {
             live.tick(&mut agent);
             live.decisions().for_each(drop);
             continue;
         }
         let fixed = match RecordKind::try_from(kind as u8) {
-            Ok(RecordKind::Data) => 56,
+            Ok(RecordKind::Data | RecordKind::Skipped) => 56,
             Ok(RecordKind::Segment) => 96,
             Ok(RecordKind::Secret) => 160,
             Ok(RecordKind::Socket) => 112,
@@ -150,9 +150,9 @@ pub fn live(input: &[u8]) {
         let mut record = header(kind as u8, way, 24);
         record[4] = dice.below(3) as u8;
         record.extend(dice.bytes(fixed - 24));
-        if matches!(kind, 1 | 6) {
+        if matches!(kind, 1 | 6 | 8) {
             // Few sessions, streams that go on, and a length that is true.
-            let at = if kind == 1 { 48 } else { 76 };
+            let at = if kind == 6 { 76 } else { 48 };
             record[24..40].fill(1);
             record[at..at + 4].copy_from_slice(&(payload as u32).to_le_bytes());
         }

@@ -82,16 +82,18 @@ class Answer:
     """A response with Content-Length, as its bytes arrive."""
 
     def __init__(self):
-        self.received = b""
+        self.received = bytearray()
         self.ended = False
 
     def whole(self):
-        head, end, body = self.received.partition(b"\r\n\r\n")
-        if not end:
+        # Without a copy of the body: long ones are asked for often.
+        end = self.received.find(b"\r\n\r\n")
+        if end < 0:
             return False
+        head = bytes(self.received[:end])
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         self.status = int(head.split()[1])
-        self.length = len(body)
+        self.length = len(self.received) - end - 4
         return self.length >= int(fields.get(b"content-length", b"0"))
 
 

@@ -42,6 +42,11 @@ macro_rules! on_release {
             }
 
             #[test]
+            fn answers_that_nobody_reads_are_not_copied() -> Result<()> {
+                calls::check_long_answers($name)
+            }
+
+            #[test]
             fn a_write_of_three_mebibytes_is_told_without_its_rest() -> Result<()> {
                 calls::check_long_write($name)
             }

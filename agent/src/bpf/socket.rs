@@ -4,31 +4,31 @@
 use std::{fs, os::fd::OwnedFd, path::PathBuf};
 
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{Array, HashMap, MapData},
     programs::{CgroupSkb, CgroupSkbAttachType, links::CgroupAttachMode},
 };
-use scopewatch_common::{Capture, stream_key};
+use scopewatch_common::{Capture, Session, session_stream_key, stream_key};
 
 use crate::{
     bpf::{BpfError, load::program_error},
-    capture::wire::Unwanted,
+    capture::{SessionKey, unread::Unread, wire::Unwanted},
 };
 
 /// The kernel half's tables of sockets.
 pub struct Decisions {
     captures: HashMap<MapData, u64, u32>,
     skips: HashMap<MapData, u64, u32>,
+    unread: HashMap<MapData, [u64; 3], u64>,
 }
 
 impl Decisions {
     pub(in crate::bpf) fn of(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
-        let mut table = |map| {
-            let taken = ebpf.take_map(map).ok_or(BpfError::Missing(map))?;
-            HashMap::try_from(taken)
-                .map_err(|source| BpfError::Map { map, source: Box::new(source) })
-        };
-        Ok(Self { captures: table("DECISIONS")?, skips: table("SKIPS")? })
+        Ok(Self {
+            captures: table(ebpf, "DECISIONS")?,
+            skips: table(ebpf, "SKIPS")?,
+            unread: table(ebpf, "UNREAD")?,
+        })
     }
 
     /// Says what to do with the segments of a socket from now on. A table that is full forgets
@@ -47,6 +47,23 @@ impl Decisions {
             Err(error) => tracing::debug!(cookie, %error, "nothing will be passed over"),
         }
     }
+
+    /// Says what need not be copied of a session's calls from now on.
+    pub fn leave(&mut self, unread: &Unread) {
+        let Unread { session: SessionKey { pid, object, generation }, way, until } = *unread;
+        let key = session_stream_key(Session { object, generation }, pid, way);
+        if let Err(error) = self.unread.insert(key, until, 0) {
+            tracing::debug!(pid, %error, "nothing will be passed over");
+        }
+    }
+}
+
+fn table<K: Pod, V: Pod>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+) -> Result<HashMap<MapData, K, V>, BpfError> {
+    let taken = ebpf.take_map(map).ok_or(BpfError::Missing(map))?;
+    HashMap::try_from(taken).map_err(|source| BpfError::Map { map, source: Box::new(source) })
 }
 
 /// Tells the kernel half on which ports HTTP without TLS is captured: one bit for each.

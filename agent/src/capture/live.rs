@@ -7,6 +7,9 @@
 //! worker, so that it happens while the process surely lives and every later stage, replay
 //! included, is handed the same answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::{num::NonZeroUsize, sync::Arc};
 
 use bytes::Bytes;
@@ -18,6 +21,7 @@ use crate::{
         CaptureEvent, EventSink, SessionKey,
         record::{Record, RecordError, decode},
         unbound::Unbound,
+        unread::{Requests, Unread},
         wire::{self, Captured, Unwanted, Wire},
     },
     clock::{NANOS_PER_SEC, Timestamp},
@@ -70,6 +74,8 @@ pub struct Live<E> {
     unbound: Unbound,
     /// Sockets that the call path tells of.
     called: LruCache<u64, ()>,
+    /// What need not be told of the call path's sessions.
+    unread: Requests,
     /// What is told and what is not.
     coverage: Coverage,
     /// When holders of what is not told were looked up last, and when that was last logged.
@@ -102,6 +108,7 @@ impl<E: Enricher> Live<E> {
             sockets: LruCache::new(MAX_SESSIONS),
             unbound: Unbound::new(),
             called: LruCache::new(MAX_SESSIONS),
+            unread: Requests::default(),
             coverage: Coverage::default(),
             looked: Timestamp::default(),
             logged: Timestamp::default(),
@@ -201,6 +208,11 @@ impl<E: Enricher> Live<E> {
         self.wire.iter_mut().flat_map(Wire::unwanted)
     }
 
+    /// The same of what calls move.
+    pub fn unread(&mut self) -> impl Iterator<Item = Unread> {
+        self.unread.take()
+    }
+
     /// What the wire path did, if there is one.
     #[must_use]
     pub fn wire_counts(&self) -> wire::Counts {
@@ -229,6 +241,12 @@ impl<E: Enricher> Live<E> {
                 let at = self.wall(boot_ns);
                 let data = CaptureEvent::Data { at, session, direction, offset, lost, bytes };
                 self.call(session, at, bytes.len(), &data, sink);
+            }
+            Record::Skipped { boot_ns, session, direction, offset, bytes } => {
+                self.counts.latest = boot_ns;
+                let at = self.wall(boot_ns);
+                let skipped = CaptureEvent::Skipped { at, session, direction, offset, bytes };
+                self.call(session, at, 0, &skipped, sink);
             }
             Record::Socket { boot_ns, session, socket, comm } => {
                 self.sockets.put(session, Some(socket.cookie));
@@ -286,11 +304,20 @@ impl<E: Enricher> Live<E> {
         }
         self.name(session.pid, sink);
         if self.wire.is_none() || self.sockets.contains(&session) {
-            return sink.accept(data);
+            sink.accept(data);
+            return self.pass_over(sink);
         }
         self.unbound.hold(session, at, bytes, data.to_owned());
         while let Some(session) = self.unbound.excess() {
             self.release(session, sink);
+        }
+    }
+
+    /// Leaves where it is what nobody reads.
+    fn pass_over(&mut self, sink: &mut impl EventSink) {
+        let Some(skip) = sink.skippable() else { return };
+        if !self.wire.as_mut().is_some_and(|wire| wire.skip(skip)) {
+            self.unread.skip(skip);
         }
     }
 
@@ -350,6 +377,7 @@ impl<E: Enricher> Live<E> {
                 }
             }
             Record::Data { .. }
+            | Record::Skipped { .. }
             | Record::Socket { .. }
             | Record::Close { .. }
             | Record::Exec { .. }
@@ -374,9 +402,7 @@ impl<E: Enricher> Live<E> {
                 }
             }
             sink.accept(&event.borrow());
-            if let Some((skip, wire)) = sink.skippable().zip(self.wire.as_mut()) {
-                wire.skip(skip);
-            }
+            self.pass_over(sink);
         }
         drop(events);
         self.opened = opened;
@@ -421,65 +447,5 @@ impl<E: Enricher> Live<E> {
     fn malformed(&mut self, error: RecordError) {
         self.counts.malformed += 1;
         tracing::debug!(%error, "record skipped");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use scopewatch_common::{ABI_VERSION, Header, RecordKind, Session, SocketRecord};
-    use zerocopy::IntoBytes as _;
-
-    use super::*;
-
-    /// A host on which every process has ended by the time that it is looked at.
-    struct AllGone;
-
-    impl Enricher for AllGone {
-        fn process(&self, _pid: u32) -> Option<Process> {
-            None
-        }
-    }
-
-    #[derive(Default)]
-    struct Named(Vec<(u32, String)>);
-
-    impl EventSink for Named {
-        fn accept(&mut self, event: &CaptureEvent<&[u8]>) {
-            if let CaptureEvent::Process(process) = event {
-                self.0.push((process.pid, process.comm.clone()));
-            }
-        }
-    }
-
-    #[test]
-    fn a_forked_process_that_is_gone_keeps_its_name() {
-        let record = SocketRecord {
-            header: Header {
-                abi: ABI_VERSION,
-                kind: RecordKind::Socket as u8,
-                way: 0,
-                tgid: 7,
-                tid: 7,
-                reserved: 0,
-                time_ns: 1,
-            },
-            session: Session { object: 1, generation: 1 },
-            cookie: 1,
-            local: [127; 16],
-            remote: [127; 16],
-            local_port: 1,
-            remote_port: 2,
-            family: 2,
-            reserved: 0,
-            netns: 0,
-            reserved2: 0,
-            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
-        };
-        let mut live = Live::new(AllGone, None);
-        let mut named = Named::default();
-        for _ in 0..2 {
-            live.record(record.as_bytes(), &mut named);
-        }
-        assert_eq!(named.0, [(7, "worker".to_owned())]);
     }
 }

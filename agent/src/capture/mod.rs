@@ -8,6 +8,7 @@ pub mod record;
 pub mod recorder;
 pub mod replay;
 pub mod unbound;
+pub mod unread;
 pub mod wire;
 
 use std::{net::IpAddr, sync::Arc};
@@ -203,6 +204,8 @@ pub struct Skip {
     pub session: SessionKey,
     /// The direction.
     pub direction: Direction,
+    /// Position of the first byte that need not be told.
+    pub from: u64,
     /// Position of the first byte that must be told again.
     pub until: u64,
 }

@@ -39,6 +39,19 @@ pub enum Record<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// Plaintext of a TLS call that was there and was not asked for.
+    Skipped {
+        /// When.
+        boot_ns: u64,
+        /// Whose.
+        session: SessionKey,
+        /// Which way.
+        direction: Direction,
+        /// Stream position of the first byte.
+        offset: u64,
+        /// How many bytes.
+        bytes: u64,
+    },
     /// A session's socket.
     Socket {
         /// When.
@@ -162,6 +175,7 @@ pub fn decode(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         .map_err(|unknown| RecordError::Unknown { what: "kind", value: unknown.0.into() })?;
     match kind {
         RecordKind::Data => data(raw),
+        RecordKind::Skipped => skipped(raw),
         RecordKind::Socket => socket(raw),
         RecordKind::Close => close(raw),
         RecordKind::Segment => segment(raw),
@@ -183,6 +197,15 @@ fn data(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         offset: record.offset,
         lost: record.lost.into(),
         bytes,
+    })
+}
+
+fn skipped(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+    Ok(match data(raw)? {
+        Record::Data { boot_ns, session, direction, offset, lost, .. } => {
+            Record::Skipped { boot_ns, session, direction, offset, bytes: lost }
+        }
+        other => other,
     })
 }
 
@@ -333,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_passed_over_is_told_by_its_length() {
+        let mut record = data_record(0);
+        record.header.kind = RecordKind::Skipped as u8;
+        let (session, direction) = (KEY, Direction::Inbound);
+        let expected = Record::Skipped { boot_ns: 99, session, direction, offset: 5, bytes: 3 };
+        assert!(decode(record.as_bytes()) == Ok(expected));
+    }
+
+    #[test]
     fn a_length_beyond_the_record_is_refused() {
         let raw = data_record(1).as_bytes().to_vec();
         assert!(decode(&raw) == Err(RecordError::Short("data")));
@@ -378,7 +410,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_decoding_panic(raw in vec(any::<u8>(), 0..400), kind in 0u8..9) {
+        fn no_bytes_make_decoding_panic(raw in vec(any::<u8>(), 0..400), kind in 0u8..10) {
             let mut raw = raw;
             if raw.len() > 3 {
                 raw[..2].copy_from_slice(&ABI_VERSION.to_ne_bytes());

@@ -270,8 +270,9 @@ impl Table {
     pub fn skippable(&mut self, session: SessionKey, direction: Direction) -> Option<Skip> {
         let flow = self.flows.peek_mut(&session)?;
         let bytes = flow.codec.skippable(direction);
-        let until = flow.stream(direction).next_offset().saturating_add(bytes);
-        (bytes >= MIN_SKIP).then_some(Skip { session, direction, until })
+        let from = flow.stream(direction).next_offset();
+        let until = from.saturating_add(bytes);
+        (bytes >= MIN_SKIP).then_some(Skip { session, direction, from, until })
     }
 
     /// Finishes every connection: no more events will come.

@@ -118,6 +118,32 @@ fn reads_beyond_the_end(lab: &mut Lab) -> Result<()> {
 }
 
 /// A call is captured up to 1 MiB: its exchange is told with what is missing of it.
+pub fn check_long_answers(release: &str) -> Result<()> {
+    const ANSWER: u64 = 64 << 20;
+    let outcome = check(
+        release,
+        &[("answers that last", |lab| {
+            lab.client().open("one", Opening::default())?;
+            for _ in 0..2 {
+                let request = lab.request_bytes(ANSWER)?;
+                let how = How { piece: 16 * 1024, ..How::default() };
+                let exchanged = lab.client().exchange("one", &request, how)?;
+                lab.tell(request, exchanged);
+                exchange_again(lab, How::default())?;
+            }
+            Ok(())
+        })],
+    )?;
+    // At both ends; how much goes by how soon the agent asks.
+    let of = |name| outcome.counters.get(name).copied().unwrap_or_default();
+    let copied = of("data_bytes");
+    println!("{copied} bytes copied, {} not", of("not_copied_bytes"));
+    ensure!(copied < 3 * ANSWER, "nearly all of it was copied: {:?}", outcome.counters);
+    ensure!(of("not_copied_bytes") + copied >= 4 * ANSWER, "untold: {:?}", outcome.counters);
+    ensure!(of("gaps") == 0, "what was passed over was taken for lost: {:?}", outcome.counters);
+    Ok(())
+}
+
 pub fn check_long_write(release: &str) -> Result<()> {
     const BODY: usize = 3 << 20;
     const LIMIT: u64 = 1 << 20;

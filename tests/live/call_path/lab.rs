@@ -3,7 +3,7 @@
 //! In: behaviours that make calls. Out: the agent's events, each checked against the call that it
 //! must tell of, and every call against the one event that each of its ends must have.
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, fs::File, mem};
 
 use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{
@@ -83,6 +83,14 @@ impl Lab {
     /// A request by Alice for a megabyte.
     pub fn request_large(&self) -> Result<Request> {
         self.testbed.with_token(Request::new("GET", "/static/large.bin"), Bearer::Alice)
+    }
+
+    /// A request by Alice for that many bytes.
+    pub fn request_bytes(&self, bytes: u64) -> Result<Request> {
+        let path = format!("/static/{bytes}.bin");
+        let file = self.testbed.dir().join("nginx/www").join(path.trim_start_matches('/'));
+        File::create(file).and_then(|file| file.set_len(bytes)).context("make a long file")?;
+        self.testbed.with_token(Request::new("GET", &path), Bearer::Alice)
     }
 
     /// An exchange was made, of which both ends must have one complete event.

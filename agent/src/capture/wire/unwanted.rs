@@ -4,11 +4,10 @@
 use scopewatch_common::Way;
 
 use super::{Wire, flow::sender};
-use crate::{capture::Skip, wire::FlowId};
-
-/// Least of a body, in bytes, that the kernel half is asked not to copy: to ask costs what copying
-/// some thousand bytes does, and of a shorter one most has passed by then.
-const MIN_UNWANTED: u64 = 32 * 1024;
+use crate::{
+    capture::{Skip, unread::MIN_UNWANTED},
+    wire::FlowId,
+};
 
 /// Most that it is asked to pass over at once, in bytes: sequence numbers must stay unambiguous.
 const MAX_UNWANTED: u64 = 1 << 30;
@@ -25,12 +24,12 @@ pub struct Unwanted {
 }
 
 impl Wire {
-    /// Leaves unopened what need not be told.
-    pub fn skip(&mut self, skip: Skip) {
-        let Skip { session, direction, until } = skip;
-        let Some(flow) = self.flows.get_mut(&FlowId(session.object)) else { return };
+    /// Leaves unopened what need not be told; whether the session is one of the wire path's.
+    pub fn skip(&mut self, skip: Skip) -> bool {
+        let Skip { session, direction, until, .. } = skip;
+        let Some(flow) = self.flows.get_mut(&FlowId(session.object)) else { return false };
         let Some(observed) = flow.observed.filter(|observed| observed.session == session) else {
-            return;
+            return false;
         };
         // Seen from side A, as seeing from an end and back is the same.
         let direction = observed.sees(direction);
@@ -49,6 +48,7 @@ impl Wire {
             let way = if received { Way::In } else { Way::Out };
             self.unwanted.push(Unwanted { cookie, way, end: start.wrapping_add(bytes) });
         }
+        true
     }
 
     /// What the kernel half need not copy, since the last call.

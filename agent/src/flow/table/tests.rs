@@ -244,10 +244,10 @@ fn the_rest_of_a_body_may_be_skipped_and_is_counted() {
     assert_eq!(table.skippable(key, inbound), None);
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nfirst";
     feed(&mut table, [data(1, key, outbound, 0, head)]);
-    let until = head.len() as u64 - 5 + 100_000;
+    let (from, until) = (head.len() as u64, head.len() as u64 - 5 + 100_000);
     assert_eq!(
         table.skippable(key, outbound),
-        Some(Skip { session: key, direction: outbound, until })
+        Some(Skip { session: key, direction: outbound, from, until })
     );
     let (offset, bytes) = (head.len() as u64, 99_990);
     let at = at(2);
