@@ -341,6 +341,9 @@ pub const MIN_SKIPPED: u32 = 1024;
 /// preludes and upgrades like STARTTLS come first on some.
 pub const MAX_UNDECIDED: u32 = 8;
 
+/// Interfaces of the network namespace that can be looked at, where packets are seen there.
+pub const MAX_INTERFACES: u32 = 4096;
+
 /// Events that the kernel half counts, per CPU. The discriminant is the index in the map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]

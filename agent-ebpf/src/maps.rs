@@ -6,9 +6,9 @@ use core::arch::asm;
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use scopewatch_common::{Counter, Way};
+use scopewatch_common::{Counter, MAX_INTERFACES, Way};
 
 /// Records on their way to the agent. The agent sets the real size when it loads the object.
 #[map]
@@ -224,6 +224,11 @@ pub static PLACES: LruHashMap<u64, Place> = LruHashMap::with_max_entries(128 * 1
 /// agent writes it.
 #[map]
 pub static SKIPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// How many bytes come before the IP header in frames of an interface, by its index. The agent
+/// writes it, for each interface before it looks there.
+#[map]
+pub static LINK_HEADERS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_INTERFACES, 0);
 
 /// Whether any port is listed for HTTP without TLS. A constant to the verifier, which drops all that
 /// depends on it: without a list, none of it costs anything.

@@ -25,7 +25,14 @@ const ALONE: [(&str, [&str; 2]); 2] =
 #[test]
 fn long_bodies_are_passed_over_in_the_kernel_and_counted() -> Result<()> {
     require_root()?;
-    let mut lab = Lab::start()?;
+    for packets in ["auto", "tcx"] {
+        check(packets).with_context(|| format!("capture.packets: {packets}"))?;
+    }
+    Ok(())
+}
+
+fn check(packets: &str) -> Result<()> {
+    let mut lab = Lab::start_configured(&format!("capture:\n  packets: {packets}\n"))?;
     let mut python = Python::start(lab.testbed.target())?;
     for name in KEPT {
         let mut post = lab.request(&format!("/api/to/{name}"))?.body(&"b".repeat(QUESTION));
