@@ -8,7 +8,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock,
+        bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id, bpf_skb_load_bytes, bpf_tcp_sock,
     },
     macros::cgroup_skb,
     programs::SkBuffContext,
@@ -96,6 +96,12 @@ impl Packet for SkBuffContext {
     unsafe fn socket(&self, to: *mut u64) {
         // SAFETY: the context is the program's own; the caller's memory.
         unsafe { ptr::write_volatile(to, (*self.skb.skb).__bindgen_anon_2.sk as u64) }
+    }
+
+    #[inline(always)]
+    fn cgroup(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_skb_cgroup_id(self.skb.skb) as u32 }
     }
 
     #[inline(always)]

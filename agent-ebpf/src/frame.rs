@@ -242,6 +242,12 @@ impl Packet for Frame<'_> {
         unsafe { ptr::write_volatile(to, self.socket as u64) }
     }
 
+    /// Packets are seen here where there is no cgroup v2.
+    #[inline(always)]
+    fn cgroup(&self) -> u32 {
+        0
+    }
+
     #[inline(always)]
     unsafe fn ends(&self, way: Way, record: *mut SegmentRecord) {
         let local_port: u16 = field(self.socket, SOCK_LOCAL_PORT.load()).unwrap_or(0);

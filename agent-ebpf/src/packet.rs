@@ -70,6 +70,9 @@ pub trait Packet {
     /// `to` can be written to.
     unsafe fn socket(&self, to: *mut u64);
 
+    /// Lower half of the id of its socket's cgroup, 0 if it is not known.
+    fn cgroup(&self) -> u32;
+
     /// Fills in the ends as its socket has them, which under NAT differ from the packet's.
     ///
     /// # Safety

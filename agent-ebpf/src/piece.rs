@@ -159,7 +159,7 @@ unsafe fn describe(
         (*record).cookie = cookie;
         (*record).ack = u32::from_be(tcp.ack);
         (*record).flags = tcp.flags as u32;
-        (*record).reserved = 0;
+        (*record).cgroup = packet.cgroup();
     }
 }
 

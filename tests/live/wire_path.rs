@@ -2,6 +2,7 @@
 //! tells of both ends, whatever the peers agreed on and however they came to it.
 
 mod bodies;
+mod cgroups;
 mod client_certificates;
 mod coverage;
 mod exactly_once;

@@ -37,7 +37,7 @@ pub(in crate::bpf) static OBJECT: &[u8] =
 const NO_SUCH_FIELD: u32 = u32::MAX;
 
 /// Globals of the kernel half, with the structure and field of the kernel whose offset they take.
-const OFFSETS: [(&str, &str, &str); 21] = [
+const OFFSETS: [(&str, &str, &str); 23] = [
     ("SOCK_FAMILY", "sock_common", "skc_family"),
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_LOCAL_PORT", "sock_common", "skc_num"),
@@ -52,6 +52,8 @@ const OFFSETS: [(&str, &str, &str); 21] = [
     ("TCP_BYTES_RECEIVED", "tcp_sock", "bytes_received"),
     ("TCP_RCV_NXT", "tcp_sock", "rcv_nxt"),
     ("REGS_FIRST_ARGUMENT", "pt_regs", "di"),
+    ("TASK_NSPROXY", "task_struct", "nsproxy"),
+    ("NSPROXY_NET", "nsproxy", "net_ns"),
     ("TASK_FILES", "task_struct", "files"),
     ("FILES_TABLE", "files_struct", "fdt"),
     ("TABLE_FILES", "fdtable", "fd"),

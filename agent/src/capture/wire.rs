@@ -122,6 +122,8 @@ pub struct Captured<'a> {
     pub segment: Segment<'a>,
     /// Whether a socket of this host received it; else one sent it.
     pub received: bool,
+    /// Lower half of the id of that socket's cgroup, 0 if unknown.
+    pub cgroup: u32,
 }
 
 impl Wire {
@@ -282,6 +284,7 @@ impl Wire {
         let from_a = segment.key.source == key.source;
         let side = if from_a == captured.received { Side::B } else { Side::A };
         *flow.local.at(side) = true;
+        *flow.cgroups.at(side) = captured.cgroup;
         let from = if from_a { Side::A } else { Side::B };
         *flow.seen_at.at(from) = (segment.cookie, captured.received);
         if flow.cookies.contains(&segment.cookie) {

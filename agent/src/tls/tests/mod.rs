@@ -105,7 +105,7 @@ fn show(bytes: &[u8]) -> String {
 }
 
 fn origin(pid: u32) -> Origin {
-    Origin { pid, tid: pid }
+    Origin { pid, tid: pid, cgroup: 0, netns: 0 }
 }
 
 fn hit(shown: Shown) -> SecretHit {
