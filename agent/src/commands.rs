@@ -438,6 +438,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
+         tls_sessions_evicted={} \
          mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} contents_too_large={} content_bombs={} \
          unwatched={}",
         flows.exchanges,
@@ -452,6 +453,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.crowded_out,
         wire.sockets_evicted,
         wire.owners_evicted,
+        wire.sessions_evicted,
         wire.mirrored,
         wire.plain,
         flows.skipped_bytes,

@@ -120,7 +120,8 @@ pub struct Handshake {
     pub ja4: Option<String>,
     /// Whether an earlier session is resumed: certificates are not shown again then.
     pub resumed: bool,
-    /// The certificate that the client proved to hold, in this handshake.
+    /// The certificate that the client proved to hold, in this handshake or in the one of the session
+    /// that it resumes.
     pub client_certificate: ShownCertificate,
 }
 
