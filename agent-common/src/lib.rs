@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the record layouts. Both halves are built together and the object is embedded, so a
 /// mismatch means a corrupted ring, and the record is counted and skipped.
-pub const ABI_VERSION: u16 = 3;
+pub const ABI_VERSION: u16 = 4;
 
 /// Payload capacities of a data record in bytes, smallest first. A record takes the smallest
 /// class that holds its payload: ring space is what runs out first, and most reads are small.
@@ -240,8 +240,9 @@ pub struct SegmentRecord {
     pub flags: u32,
     /// Inode number of the socket's network namespace, 0 if unknown.
     pub netns: u32,
-    /// Must be zero.
-    pub reserved: u32,
+    /// Lower half of the id of the socket's cgroup (v2), 0 if unknown. The upper half counts how often
+    /// the lower was used up.
+    pub cgroup: u32,
 }
 
 impl SegmentRecord {
@@ -294,6 +295,10 @@ pub struct SecretRecord {
     pub context_len: u8,
     /// Must be zero.
     pub reserved: [u8; 5],
+    /// Lower half of the id of the process's cgroup (v2).
+    pub cgroup: u32,
+    /// Inode number of its network namespace, 0 if unknown.
+    pub netns: u32,
     /// The secret.
     pub secret: [u8; MAX_SECRET],
     /// A transcript hash, or two randoms of 32 bytes each.
@@ -352,6 +357,9 @@ pub const MIN_SKIPPED: u32 = 1024;
 /// Payloads of a connection that are looked at for the start of TLS before it is ignored: proxy
 /// preludes and upgrades like STARTTLS come first on some.
 pub const MAX_UNDECIDED: u32 = 8;
+
+/// Interfaces of the network namespace that can be looked at, where packets are seen there.
+pub const MAX_INTERFACES: u32 = 4096;
 
 /// Events that the kernel half counts, per CPU. The discriminant is the index in the map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -441,5 +449,5 @@ const _: () = {
     assert!(size_of::<CloseRecord>() == 40);
     assert!(size_of::<ExecRecord>() == 296);
     assert!(size_of::<SegmentRecord>() == 96);
-    assert!(size_of::<SecretRecord>() == 160);
+    assert!(size_of::<SecretRecord>() == 168);
 };

@@ -10,7 +10,9 @@
 //! - `emit`: bytes and control records into the ring
 //! - `socket`: which socket a thread uses while it is inside a TLS call
 //! - `sight`: the ways in which that is seen
-//! - `packet`: ciphertext at the socket, of every connection that speaks TLS
+//! - `packet`: ciphertext at the socket, of every connection that speaks TLS; `piece`: its records,
+//!   `passage`: those of bodies that nobody wants
+//! - `cgroup` and `frame`: where packets are seen
 //! - `secret`: the secrets that open it; `kdf` and `pkey`: where OpenSSL 3 and 1.1.1 show them
 //! - `process`: exec and exit
 #![no_std]
@@ -20,13 +22,16 @@
 #![feature(asm_experimental_arch)]
 
 mod call;
+mod cgroup;
 mod emit;
+mod frame;
 mod guard;
 mod kdf;
 mod maps;
 mod openssl;
 mod packet;
 mod passage;
+mod piece;
 mod pkey;
 mod process;
 mod secret;

@@ -6,9 +6,9 @@ use core::arch::asm;
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use scopewatch_common::{Counter, Way};
+use scopewatch_common::{Counter, MAX_INTERFACES, Way};
 
 /// Records on their way to the agent. The agent sets the real size when it loads the object.
 #[map]
@@ -196,13 +196,14 @@ pub static DERIVATIONS: LruHashMap<ContextKey, Derivation> =
 #[map]
 pub static DECISIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256 * 1024, 0);
 
-/// Where one direction of a socket stands among the records of its TLS.
-#[repr(C)]
+/// Where one direction of a socket stands among the records of its TLS. Kept in one word: when a
+/// sender moves to another processor, two of them follow its stream at once, and neither must see
+/// half of what the other wrote.
 #[derive(Clone, Copy)]
 pub struct Place {
     /// Sequence number of the next byte of a header.
     pub next: u32,
-    /// Bytes of that header that came before, and how many: segments may end within it.
+    /// Bytes of that header that came before, and how many, at most 4: segments may end within it.
     pub head: u32,
     pub have: u32,
     /// Whether the record before that header is passed over: [`Place::COPIED`], [`Place::PASSED`],
@@ -214,11 +215,48 @@ impl Place {
     pub const LOST: u32 = 0;
     pub const COPIED: u32 = 1;
     pub const PASSED: u32 = 2;
+
+    /// First six bits of every type of record (RFC 8446 §B.1): they need not be kept.
+    const TYPE: u32 = 5;
+    const TYPE_SHIFT: u32 = 26;
+
+    /// Whether the bytes of a header may be those of one.
+    #[inline(always)]
+    pub fn is_plausible(&self) -> bool {
+        self.have == 0 || self.aligned() >> Self::TYPE_SHIFT == Self::TYPE
+    }
+
+    /// The bytes of the header at the places that they have in a whole one's first four.
+    #[inline(always)]
+    fn aligned(&self) -> u32 {
+        ((self.head as u64) << ((4 - self.have as u64 & 7) * 8)) as u32
+    }
+
+    /// The place in one word.
+    #[inline(always)]
+    pub fn word(&self) -> u64 {
+        let rest = self.aligned() & ((1 << Self::TYPE_SHIFT) - 1);
+        (self.next as u64) << 32
+            | ((self.state & 3) as u64) << 29
+            | ((self.have & 7) as u64) << Self::TYPE_SHIFT
+            | rest as u64
+    }
+
+    /// The place that a word says.
+    #[inline(always)]
+    pub fn of(word: u64) -> Self {
+        let have = (word >> Self::TYPE_SHIFT) as u32 & 7;
+        let rest = word as u32 & ((1 << Self::TYPE_SHIFT) - 1);
+        let aligned = (Self::TYPE << Self::TYPE_SHIFT | rest) as u64;
+        let head = (aligned >> ((4 - have as u64 & 7) * 8)) as u32;
+        Self { next: (word >> 32) as u32, head, have, state: (word >> 29) as u32 & 3 }
+    }
 }
 
-/// Places, by `stream_key`. A stream whose place was evicted is copied from there on.
+/// Places, by `stream_key`: see [`Place::word`]. A stream whose place was evicted is copied from there
+/// on.
 #[map]
-pub static PLACES: LruHashMap<u64, Place> = LruHashMap::with_max_entries(128 * 1024, 0);
+pub static PLACES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(128 * 1024, 0);
 
 /// Sequence numbers before which nothing but data comes that nobody wants, by `stream_key`. The
 /// agent writes it.
@@ -229,6 +267,11 @@ pub static SKIPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16 * 1024,
 /// `session_stream_key`. The agent writes it.
 #[map]
 pub static UNREAD: LruHashMap<[u64; 3], u64> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// How many bytes come before the IP header in frames of an interface, by its index. The agent
+/// writes it, for each interface before it looks there.
+#[map]
+pub static LINK_HEADERS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_INTERFACES, 0);
 
 /// Whether any port is listed for HTTP without TLS. A constant to the verifier, which drops all that
 /// depends on it: without a list, none of it costs anything.

@@ -9,17 +9,14 @@
 
 use core::ptr;
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::generated::{bpf_probe_read_kernel as read_kernel, bpf_skb_load_bytes},
-    programs::SkBuffContext,
-};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_kernel;
 use scopewatch_common::{Counter, MIN_SKIPPED, Way, stream_key};
 
 use crate::{
     emit::bounded,
     maps::{PLACES, Place, SKIPS, count},
-    packet::{Payload, Piece, Tcp, piece},
+    packet::{Packet, Tcp},
+    piece::{Payload, Piece, piece},
 };
 
 /// Bytes of a record's header: type, version, length (RFC 8446 §5.1).
@@ -65,7 +62,7 @@ struct Walk {
 /// bytes these have; the rest is to be copied.
 #[inline(always)]
 pub fn pass_over(
-    ctx: &SkBuffContext,
+    packet: &impl Packet,
     way: Way,
     cookie: u64,
     tcp: &Tcp,
@@ -74,10 +71,10 @@ pub fn pass_over(
 ) -> u32 {
     let key = stream_key(cookie, way);
     let seq = u32::from_be(tcp.seq);
-    let Some(place) = place(ctx, key, seq, payload.at) else { return 0 };
-    // SAFETY: the verifier checked the pointer. Segments of one direction come one by one; should
-    // two programs meet all the same, records are told wrongly as lost, which their tags show.
-    let before = unsafe { *place };
+    let Some(place) = place(packet, key, seq, payload.at) else { return 0 };
+    // SAFETY: the verifier checked the pointer.
+    let word = unsafe { place.read_volatile() };
+    let before = Place::of(word);
     let at = before.next.wrapping_sub(seq);
     if before.state == Place::LOST || at > i32::MAX as u32 {
         return 0;
@@ -92,33 +89,37 @@ pub fn pass_over(
     forget(&mut walk);
     if walk.state == Place::PASSED && walk.at > 0 {
         let rest = if walk.at < walk.len { walk.at } else { walk.len };
-        tell::<0>(ctx, way, cookie, tcp, &mut walk, 0, rest);
+        tell::<0>(packet, way, cookie, tcp, &mut walk, 0, rest);
     }
     for _ in 0..MAX_HEADERS {
         forget(&mut walk);
-        if walk.at >= walk.len || !step(ctx, way, cookie, tcp, &mut walk) {
+        if walk.at >= walk.len || !step(packet, way, cookie, tcp, &mut walk) {
             break;
         }
     }
     forget(&mut walk);
     if walk.at < walk.len {
-        split(ctx, way, cookie, tcp, &mut walk);
+        split(packet, way, cookie, tcp, &mut walk);
     }
     let Walk { head, have, state, .. } = walk;
-    // SAFETY: as above.
-    unsafe { *place = Place { next: seq.wrapping_add(walk.at), head, have, state } };
+    let after = Place { next: seq.wrapping_add(walk.at), head, have, state }.word();
+    // One who changes nothing must not undo what another processor has found out meanwhile.
+    if after != word {
+        // SAFETY: as above.
+        unsafe { place.write_volatile(after) };
+    }
     walk.done
 }
 
 /// Takes one record: whether its header lies in the segment, and is one. What is passed over
 /// follows what was, as only a segment's start can be told so.
 #[inline(always)]
-fn step(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) -> bool {
+fn step(packet: &impl Packet, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) -> bool {
     let begun = walk.at;
     if walk.len - begun < HEADER {
         return false;
     }
-    let Ok([a, b, c, d, e]) = ctx.load::<[u8; 5]>((walk.base + begun) as usize) else {
+    let Some([a, b, c, d, e]) = packet.load::<[u8; 5]>(walk.base + begun) else {
         return false;
     };
     let bytes = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
@@ -144,7 +145,7 @@ fn step(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) 
         walk.state = Place::PASSED;
         if walk.done == begun {
             let to = if walk.at < walk.len { walk.at } else { walk.len };
-            tell::<HEADER_CLASS>(ctx, way, cookie, tcp, walk, told, to);
+            tell::<HEADER_CLASS>(packet, way, cookie, tcp, walk, told, to);
         }
     }
     true
@@ -153,7 +154,7 @@ fn step(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) 
 /// Keeps what the segment has of a header that ends in the next one. Where there is none, or more
 /// of them than are followed, the place is lost.
 #[inline(always)]
-fn split(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) {
+fn split(packet: &impl Packet, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk) {
     let rest = walk.len - walk.at;
     if walk.state == Place::LOST || walk.have != 0 || rest >= HEADER {
         walk.state = Place::LOST;
@@ -161,18 +162,22 @@ fn split(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk)
     }
     let mut bytes = [0_u8; 4];
     let have = bounded::<4>(rest as u64);
-    let (from, to) = (walk.base + walk.at, bytes.as_mut_ptr());
-    // SAFETY: the destination holds four bytes; the helper checks the source.
-    if unsafe { bpf_skb_load_bytes(ctx.as_ptr(), from, to.cast(), have as u32) } != 0 {
+    // SAFETY: the destination holds four bytes.
+    if !unsafe { packet.copy(walk.base + walk.at, bytes.as_mut_ptr(), have as u32) } {
         walk.state = Place::LOST;
         return;
     }
     walk.head = u32::from_be_bytes(bytes) >> (32 - have as u32 * 8);
     walk.have = have as u32;
     walk.state = Place::COPIED;
+    let kept = Place { next: 0, head: walk.head, have: walk.have, state: walk.state };
+    if !kept.is_plausible() {
+        walk.state = Place::LOST;
+        return;
+    }
     if walk.done == walk.at && walk.limit > 0 {
         let len = walk.len;
-        tell::<HEADER_CLASS>(ctx, way, cookie, tcp, walk, rest, len);
+        tell::<HEADER_CLASS>(packet, way, cookie, tcp, walk, rest, len);
     }
     walk.at = walk.len;
 }
@@ -180,7 +185,7 @@ fn split(ctx: &SkBuffContext, way: Way, cookie: u64, tcp: &Tcp, walk: &mut Walk)
 /// Tells of the bytes from what was told up to `to`: `copied` of them as they are.
 #[inline(always)]
 fn tell<const CLASS: u32>(
-    ctx: &SkBuffContext,
+    packet: &impl Packet,
     way: Way,
     cookie: u64,
     tcp: &Tcp,
@@ -193,7 +198,7 @@ fn tell<const CLASS: u32>(
     let last = to == walk.len;
     // A stream begins with no record that is passed over.
     let told = Piece { at: walk.base + from, seq: from, len: copied, lost, last, first: false };
-    piece::<CLASS>(ctx, way, cookie, tcp, told);
+    piece::<CLASS>(packet, way, cookie, tcp, told);
     count(Counter::SkippedBytes, lost as u64);
     walk.done = to;
 }
@@ -209,12 +214,12 @@ pub fn forget<T: Copy>(numbers: &mut T) {
 
 /// The stream's place; a stream that was not seen before begins with its handshake.
 #[inline(always)]
-fn place(ctx: &SkBuffContext, key: u64, seq: u32, at: u32) -> Option<*mut Place> {
+fn place(packet: &impl Packet, key: u64, seq: u32, at: u32) -> Option<*mut u64> {
     if let Some(place) = PLACES.get_ptr_mut(key) {
         return Some(place);
     }
-    let first: u8 = ctx.load(at as usize).ok()?;
+    let first: u8 = packet.load(at)?;
     let state = if first == HANDSHAKE { Place::COPIED } else { Place::LOST };
-    let _ = PLACES.insert(key, Place { next: seq, head: 0, have: 0, state }, 0);
+    let _ = PLACES.insert(key, Place { next: seq, head: 0, have: 0, state }.word(), 0);
     PLACES.get_ptr_mut(key)
 }

@@ -6,10 +6,11 @@
 //! carries a TLS label of the list below, and is wiped before it is discarded.
 
 use aya_ebpf::{
+    Global,
     bindings::BPF_RB_NO_WAKEUP,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_user,
-        generated::bpf_probe_read_user as read_user,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_user,
+        generated::{bpf_get_current_cgroup_id, bpf_probe_read_user as read_user},
     },
     maps::ring_buf::RingBufEntry,
 };
@@ -19,7 +20,15 @@ use crate::{
     call::shaking,
     emit::{bounded, header},
     maps::{EVENTS, KEYED, NO_SESSION, count, put_mark},
+    socket::{NET_INUM, field},
 };
+
+// Offsets in bytes on the way from a thread to its network namespace, set by the agent from the
+// kernel's BTF.
+#[unsafe(no_mangle)]
+static TASK_NSPROXY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NSPROXY_NET: Global<u32> = Global::new(0);
 
 /// The first eight bytes of a zero-padded name.
 pub const fn name(text: &[u8]) -> u64 {
@@ -61,12 +70,32 @@ pub fn begin() -> Option<RingBufEntry<SecretRecord>> {
     Some(slot)
 }
 
+/// Notes where the thread is: connections of other processes are elsewhere.
+///
+/// # Safety
+/// `record` can be written to.
+#[inline(always)]
+unsafe fn locate(record: *mut SecretRecord) {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let netns = field::<*const u8>(task, TASK_NSPROXY.load())
+        .and_then(|proxy| field::<*const u8>(proxy, NSPROXY_NET.load()))
+        .and_then(|net| field(net, NET_INUM.load()));
+    // SAFETY: the caller's record; the helper has no arguments.
+    unsafe {
+        (*record).cgroup = bpf_get_current_cgroup_id() as u32;
+        (*record).netns = netns.unwrap_or(0);
+    }
+}
+
 /// Submits a record that is TLS's, and has the thread's next socket call tell whose connection it
 /// is, and which session's. Discards any other: what is not TLS is not even left behind in the ring.
 #[inline(always)]
 pub fn end(mut slot: RingBufEntry<SecretRecord>, wanted: bool) {
     if wanted {
         count(Counter::SecretRecords, 1);
+        // SAFETY: ring memory, as long as the record.
+        unsafe { locate(slot.as_mut_ptr()) };
         slot.submit(BPF_RB_NO_WAKEUP as u64);
         let pid_tgid = bpf_get_current_pid_tgid();
         put_mark(&KEYED, pid_tgid, shaking(pid_tgid).unwrap_or(NO_SESSION));

@@ -31,21 +31,21 @@ const IPPROTO_TCP: u16 = 6;
 
 // Offsets in bytes within `struct sock`, set by the agent from the kernel's BTF.
 #[unsafe(no_mangle)]
-static SOCK_FAMILY: Global<u32> = Global::new(0);
+pub static SOCK_FAMILY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_PROTOCOL: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_LOCAL_PORT: Global<u32> = Global::new(0);
+pub static SOCK_LOCAL_PORT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_REMOTE_PORT: Global<u32> = Global::new(0);
+pub static SOCK_REMOTE_PORT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_LOCAL_V4: Global<u32> = Global::new(0);
+pub static SOCK_LOCAL_V4: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_REMOTE_V4: Global<u32> = Global::new(0);
+pub static SOCK_REMOTE_V4: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_LOCAL_V6: Global<u32> = Global::new(0);
+pub static SOCK_LOCAL_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static SOCK_REMOTE_V6: Global<u32> = Global::new(0);
+pub static SOCK_REMOTE_V6: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static SOCK_NET: Global<u32> = Global::new(0);
 /// Offset of the namespace's inode number within `struct net`.
@@ -54,7 +54,7 @@ pub static NET_INUM: Global<u32> = Global::new(0);
 
 /// Offset of the cookie, which is 0 until someone asked for it.
 #[unsafe(no_mangle)]
-static SOCK_COOKIE: Global<u32> = Global::new(0);
+pub static SOCK_COOKIE: Global<u32> = Global::new(0);
 /// 1 where programs that know a socket by its type may ask for its cookie (Linux 5.12). The verifier
 /// sees the value, and does not look at what another kernel would refuse.
 #[unsafe(no_mangle)]
@@ -231,7 +231,7 @@ unsafe fn describe(record: *mut SocketRecord, sock: *const u8) -> Option<()> {
 /// # Safety
 /// `to` has room for them.
 #[inline(always)]
-unsafe fn read<const LEN: u32>(to: *mut u8, base: *const u8, offset: u32) -> Option<()> {
+pub unsafe fn read<const LEN: u32>(to: *mut u8, base: *const u8, offset: u32) -> Option<()> {
     let from = base.wrapping_add(offset as usize);
     // SAFETY: as the caller says; the helper checks the source and faults softly.
     let status = unsafe { read_kernel(to.cast(), LEN, from.cast()) };

@@ -136,6 +136,7 @@ fn live(
         plain_ports: &config.plain_ports,
         kernel_log,
         sockets: config.sockets,
+        packets: config.packets,
     })
     .map_err(|error| Failure::new(ExitCode::Unavailable, chain(&error)))?;
     for (tracepoint, reason) in &kernel.missing {
@@ -148,13 +149,9 @@ fn live(
             tracing::warn!(?refused, "sockets are not seen: connections have no addresses");
         }
     }
-    if let Err(reason) = &kernel.packets {
-        tracing::warn!(reason, "ciphertext is not seen: calls are probed instead");
-        if !config.plain_ports.is_empty() {
-            tracing::warn!("capture.plain_http.ports: nothing of it is seen without packets");
-        }
-    }
-    let wire = kernel.packets.is_ok() && config.path == raw::Path::Auto;
+    kernel.packets.log(!config.plain_ports.is_empty());
+    board.say(|parts, _| parts.packets = kernel.packets.tap);
+    let wire = kernel.packets.tap.is_some() && config.path == raw::Path::Auto;
     let (broker, broker_thread) =
         broker::start(kernel).map_err(|error| os_failure("cannot start a thread", &error))?;
     let return_probes = broker.test_return_probes();
@@ -267,6 +264,7 @@ fn doctor(asked: &cli::Doctor) -> Result<(), Failure> {
             plain_ports: &[],
             kernel_log: false,
             sockets: None,
+            packets: None,
         };
         if asked.programs {
             // With a port listed, so that the verifier looks at all that may run.
@@ -440,6 +438,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         "scopewatch: stopped; exchanges={} events={events} connections={} evicted={} idle={} \
          gaps={} gap_bytes={} malformed_records={malformed} tls_opened={} tls_uncovered={} \
          tls_failed={} tls_crowded_out={} tls_sockets_evicted={} tls_owners_evicted={} \
+         tls_sessions_evicted={} \
          mirrored={} plain={} skipped_bytes={} relieved={} http_limits={} contents_too_large={} content_bombs={} \
          unwatched={}",
         flows.exchanges,
@@ -454,6 +453,7 @@ fn print_summary(summary: &Summary, counters: &[u64]) {
         wire.crowded_out,
         wire.sockets_evicted,
         wire.owners_evicted,
+        wire.sessions_evicted,
         wire.mirrored,
         wire.plain,
         flows.skipped_bytes,

@@ -62,7 +62,8 @@ struct Session {
 
 fn session(text: &str) -> Session {
     let mut session = Session::default();
-    let hit = |shown| SecretHit { at: Timestamp(0), origin: Origin { pid: 1, tid: 1 }, shown };
+    let origin = Origin { pid: 1, tid: 1, cgroup: 0, netns: 0 };
+    let hit = |shown| SecretHit { at: Timestamp(0), origin, shown };
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {

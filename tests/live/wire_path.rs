@@ -2,6 +2,7 @@
 //! tells of both ends, whatever the peers agreed on and however they came to it.
 
 mod bodies;
+mod cgroups;
 mod client_certificates;
 mod coverage;
 mod exactly_once;
@@ -25,5 +26,6 @@ mod proxied;
 mod secrets;
 mod servers;
 mod small_ring;
+mod tcx;
 mod under_way;
 mod ways;

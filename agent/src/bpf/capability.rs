@@ -12,9 +12,9 @@ use crate::bpf::{
     canary::ReturnProbes,
     inspect::{Inspected, Verdict},
     sight::{Surveyed, Taken},
-    socket,
+    tap::{self, Tapped},
 };
-use crate::sandbox::protocol::Sight;
+use crate::sandbox::protocol::{Sight, Tap};
 
 /// Bits of `CapEff` (linux/capability.h).
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -64,7 +64,7 @@ impl Capabilities {
                 "new processes are seen at once",
                 "new processes are seen only at the next scan, so short-lived ones with libraries of their own may be missed",
             ),
-            packets(socket::root_cgroup().as_deref()),
+            packets(tap::root_cgroup().as_deref()),
             map_files(),
             lockdown(),
         ];
@@ -99,14 +99,15 @@ impl Capabilities {
         }
     }
 
-    /// Adds whether packets are seen, and if not, why.
-    pub fn add_packets(&mut self, packets: &Result<(), String>) {
-        let (found, meaning) = match packets {
-            Ok(()) => {
-                (true, "new connections are captured by their secrets and ciphertext".to_owned())
-            }
-            Err(reason) => (false, format!("{reason}: all connections are captured by calls")),
+    /// Adds where packets are seen, and if nowhere, why.
+    pub fn add_packets(&mut self, packets: &Tapped) {
+        let reason = packets.reason();
+        let meaning = match packets.tap {
+            Some(Tap::Cgroup) => "new connections are captured by their secrets and ciphertext, which is seen at the root cgroup".to_owned(),
+            Some(Tap::Tcx) => format!("{reason}: new connections of this network namespace are captured by their secrets and ciphertext, which is seen at its interfaces by TCX; those of other namespaces by calls"),
+            None => format!("{reason}: all connections are captured by calls"),
         };
+        let found = packets.tap.is_some();
         self.rows.push(Capability { name: "ciphertext", found, required: false, meaning });
     }
 
@@ -251,7 +252,7 @@ fn packets(root: Option<&Path>) -> Capability {
         false,
         root.is_some(),
         yes.as_deref().unwrap_or_default(),
-        "no cgroup v2 hierarchy is mounted, so no packets are seen: every connection is captured by calls, which costs more, and HTTP without TLS not at all (mount -t cgroup2 none DIRECTORY)",
+        "no cgroup v2 hierarchy is mounted, so packets are seen at interfaces at best: the row ciphertext says how (mount -t cgroup2 none DIRECTORY for all of the host)",
     )
 }
 
@@ -283,9 +284,27 @@ mod tests {
     #[test]
     fn without_cgroup_v2_the_consequence_is_told_and_nothing_refused() {
         let absent = packets(None);
-        assert!(!absent.found && !absent.required && absent.meaning.contains("captured by calls"));
+        assert!(
+            !absent.found && !absent.required && absent.meaning.contains("at interfaces at best")
+        );
         let mounted = packets(Some(Path::new("/sys/fs/cgroup/unified")));
         assert!(mounted.found && mounted.meaning.ends_with("/sys/fs/cgroup/unified"));
+    }
+
+    #[test]
+    fn the_place_where_packets_are_seen_is_told_and_why_it_is_no_better_one() {
+        let check = |tap, found, meaning: &str| {
+            let refused = vec![(Tap::Cgroup, "none is mounted".to_owned())];
+            let refused = if tap == Some(Tap::Cgroup) { Vec::new() } else { refused };
+            let mut capabilities = Capabilities::default();
+            capabilities.add_packets(&Tapped { tap, refused });
+            let row = &capabilities.rows[0];
+            assert_eq!(row.found, found);
+            assert!(row.meaning.contains(meaning), "{}", row.meaning);
+        };
+        check(Some(Tap::Cgroup), true, "seen at the root cgroup");
+        check(Some(Tap::Tcx), true, "none is mounted: new connections of this network namespace");
+        check(None, false, "none is mounted: all connections are captured by calls");
     }
 
     #[test]

@@ -20,9 +20,11 @@ use crate::{
 };
 
 /// Programs beside those that attach to libraries.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 13] = [
     "packet_in",
     "packet_out",
+    "frame_in",
+    "frame_out",
     "sched_process_exec",
     "sched_process_exit",
     "sock_send_length",

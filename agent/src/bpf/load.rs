@@ -3,6 +3,8 @@
 //! In: the size of the ring, what the kernel can do. Out: [`Kernel`], to which the broker attaches
 //! uprobes, and the ring for the drain thread.
 
+use std::{fs, os::unix::fs::MetadataExt as _};
+
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{MapData, PerCpuArray},
@@ -15,13 +17,15 @@ use crate::{
     bpf::{
         BpfError,
         btf::Btf,
+        interfaces::Interfaces,
         program,
         ring::Ring,
         sight::{self, Surveyed, Taken},
         socket::{self, Decisions},
+        tap::{self, Tapped},
     },
     failure::chain,
-    sandbox::protocol::{Program, Sight},
+    sandbox::protocol::{Program, Sight, Tap},
 };
 
 /// The kernel half, as built by `build.rs`.
@@ -33,7 +37,7 @@ pub(in crate::bpf) static OBJECT: &[u8] =
 const NO_SUCH_FIELD: u32 = u32::MAX;
 
 /// Globals of the kernel half, with the structure and field of the kernel whose offset they take.
-const OFFSETS: [(&str, &str, &str); 18] = [
+const OFFSETS: [(&str, &str, &str); 23] = [
     ("SOCK_FAMILY", "sock_common", "skc_family"),
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_LOCAL_PORT", "sock_common", "skc_num"),
@@ -44,7 +48,12 @@ const OFFSETS: [(&str, &str, &str); 18] = [
     ("SOCK_REMOTE_V6", "sock_common", "skc_v6_daddr"),
     ("SOCK_NET", "sock_common", "skc_net"),
     ("SOCK_COOKIE", "sock_common", "skc_cookie"),
+    ("SOCK_STATE", "sock_common", "skc_state"),
+    ("TCP_BYTES_RECEIVED", "tcp_sock", "bytes_received"),
+    ("TCP_RCV_NXT", "tcp_sock", "rcv_nxt"),
     ("REGS_FIRST_ARGUMENT", "pt_regs", "di"),
+    ("TASK_NSPROXY", "task_struct", "nsproxy"),
+    ("NSPROXY_NET", "nsproxy", "net_ns"),
     ("TASK_FILES", "task_struct", "files"),
     ("FILES_TABLE", "files_struct", "fdt"),
     ("TABLE_FILES", "fdtable", "fd"),
@@ -68,6 +77,8 @@ pub struct Options<'a> {
     pub kernel_log: bool,
     /// How to see which socket a thread uses; `None` for the best that the kernel has.
     pub sockets: Option<Sight>,
+    /// Where to see packets; `None` for the best place that the host has.
+    pub packets: Option<Tap>,
 }
 
 /// The loaded kernel half. Dropping it detaches everything.
@@ -80,8 +91,10 @@ pub struct Kernel {
     pub missing: Vec<(&'static str, String)>,
     /// How it is seen which socket a thread uses.
     pub sockets: Taken,
-    /// Whether packets are seen at the root cgroup; if not, why.
-    pub packets: Result<(), String>,
+    /// Where packets are seen.
+    pub packets: Tapped,
+    /// The interfaces at which they are, if it is there.
+    interfaces: Option<Interfaces>,
 }
 
 /// What the drain thread holds of the kernel half.
@@ -107,14 +120,14 @@ impl Kernel {
         let missing = attach_tracepoints(&mut ebpf, &btf);
         socket::list_plain_ports(&mut ebpf, options.plain_ports)?;
         let sockets = sight::attach(&mut ebpf, &btf, options.sockets);
-        let packets = socket::attach(&mut ebpf);
+        let (packets, interfaces) = tap::attach(&mut ebpf, options.packets);
         let decisions = Decisions::of(&mut ebpf)?;
 
         let ring = Ring::of(&mut ebpf)?;
         let counters = ebpf.take_map("COUNTERS").ok_or(BpfError::Missing("map COUNTERS"))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| map_error("COUNTERS", error))?;
-        let kernel = Self { ebpf, btf, counters, logger, missing, sockets, packets };
+        let kernel = Self { ebpf, btf, counters, logger, missing, sockets, packets, interfaces };
         Ok((kernel, Channels { ring, decisions }))
     }
 
@@ -137,6 +150,19 @@ impl Kernel {
     #[must_use]
     pub fn survey(&mut self) -> Vec<Surveyed> {
         sight::survey(&mut self.ebpf, &self.btf, &self.sockets)
+    }
+
+    /// Whether interfaces come and go at which packets are seen.
+    #[must_use]
+    pub const fn has_interfaces(&self) -> bool {
+        self.interfaces.is_some()
+    }
+
+    /// Looks at interfaces that have come since, where packets are seen there.
+    pub fn follow_interfaces(&mut self) {
+        if let Some(interfaces) = &mut self.interfaces {
+            interfaces.follow(&mut self.ebpf);
+        }
     }
 
     /// Whether the kernel half was asked to log.
@@ -165,6 +191,8 @@ pub(in crate::bpf) fn open(options: Options<'_>) -> Result<(Ebpf, AyaBtf), BpfEr
         loader.override_global(global, offset, true);
     }
     let captures_plain = u32::from(!options.plain_ports.is_empty());
+    let own_netns = own_netns();
+    loader.override_global("OWN_NETNS", &own_netns, true);
     loader.override_global("COOKIE_HELPER", &cookie_helper, true);
     loader.override_global("PLAIN_HTTP", &captures_plain, true);
     loader.override_global(aya_log::LEVEL, &log_level, true);
@@ -188,6 +216,12 @@ pub(in crate::bpf) fn program_error(
 
 pub(in crate::bpf) fn map_error(map: &'static str, source: aya::maps::MapError) -> BpfError {
     BpfError::Map { map, source: Box::new(source) }
+}
+
+/// Inode number of the agent's network namespace, which has 32 bits; 0 if it is not told.
+fn own_netns() -> u32 {
+    let number = fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
+    u32::try_from(number).unwrap_or(0)
 }
 
 fn offsets(btf: &Btf) -> Vec<(&'static str, u32)> {

@@ -10,11 +10,13 @@ pub mod capability;
 #[cfg(test)]
 mod guard_tests;
 pub mod inspect;
+mod interfaces;
 pub mod load;
 mod program;
 pub mod ring;
 pub mod sight;
 pub mod socket;
+pub mod tap;
 
 /// Why the kernel half could not do its work. Each names the call that failed.
 #[derive(Debug, thiserror::Error)]

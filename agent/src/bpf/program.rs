@@ -21,6 +21,7 @@ pub(in crate::bpf) fn load(
         Program::UProbe(program) => program.load(),
         Program::KProbe(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
         Program::BtfTracePoint(program) => program.load(target(name), btf),
         Program::FEntry(program) => program.load(target(name), btf),
         _ => return Err(BpfError::Missing(name)),

@@ -1,17 +1,13 @@
-//! Ciphertext at the socket: the programs on the root cgroup, and what the kernel half is told of
-//! each socket.
-
-use std::{fs, os::fd::OwnedFd, path::PathBuf};
+//! What the kernel half is told of each socket, and of ports.
 
 use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData},
-    programs::{CgroupSkb, CgroupSkbAttachType, links::CgroupAttachMode},
 };
 use scopewatch_common::{Capture, Session, session_stream_key, stream_key};
 
 use crate::{
-    bpf::{BpfError, load::program_error},
+    bpf::BpfError,
     capture::{SessionKey, unread::Unread, wire::Unwanted},
 };
 
@@ -81,68 +77,4 @@ pub(in crate::bpf) fn list_plain_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result
         listed.set(word, before | bit, 0).map_err(error)?;
     }
     Ok(())
-}
-
-/// Attaches the packet programs to the root of the cgroup v2 hierarchy, beside whatever is there.
-///
-/// # Errors
-/// The host has no cgroup v2 hierarchy, or the kernel refuses; with the reason as one line.
-pub(in crate::bpf) fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
-    let root = root_cgroup().ok_or("no cgroup v2 hierarchy is mounted")?;
-    let root: OwnedFd = fs::File::open(&root)
-        .map_err(|error| format!("cannot open {}: {error}", root.display()))?
-        .into();
-    for (name, direction) in
-        [("packet_in", CgroupSkbAttachType::Ingress), ("packet_out", CgroupSkbAttachType::Egress)]
-    {
-        attach_one(ebpf, name, direction, &root).map_err(|error| crate::failure::chain(&error))?;
-    }
-    Ok(())
-}
-
-fn attach_one(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    direction: CgroupSkbAttachType,
-    root: &OwnedFd,
-) -> Result<(), BpfError> {
-    let program = ebpf.program_mut(name).ok_or(BpfError::Missing(name))?;
-    let program: &mut CgroupSkb = program.try_into().map_err(|error| program_error(name, error))?;
-    program.load().map_err(|error| program_error(name, error))?;
-    // aya passes the mode on as flags of the link, of which the kernel knows none: links are
-    // always together with others.
-    program
-        .attach(root, direction, CgroupAttachMode::Single)
-        .map(drop)
-        .map_err(|error| program_error(name, error))
-}
-
-/// Mount point of the cgroup v2 hierarchy, which under the hybrid layout is not the usual one.
-pub(in crate::bpf) fn root_cgroup() -> Option<PathBuf> {
-    mounted_in(&fs::read_to_string("/proc/self/mounts").ok()?)
-}
-
-/// Where a table of mounts has the cgroup v2 hierarchy (proc_pid_mounts(5)).
-fn mounted_in(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hierarchy_is_found_by_its_kind_wherever_it_is_mounted() {
-        let old =
-            "tmpfs /sys/fs/cgroup tmpfs ro 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n";
-        assert_eq!(mounted_in(old), None);
-        let hybrid = format!("{old}cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n");
-        assert_eq!(mounted_in(&hybrid), Some("/sys/fs/cgroup/unified".into()));
-        let new = "none /sys/fs/cgroup cgroup2 rw 0 0\n";
-        assert_eq!(mounted_in(new), Some("/sys/fs/cgroup".into()));
-    }
 }

@@ -343,6 +343,7 @@ impl<E: Enricher> Live<E> {
                 source,
                 destination,
                 netns,
+                cgroup,
                 seq,
                 ack,
                 flags,
@@ -361,10 +362,10 @@ impl<E: Enricher> Live<E> {
                     payload: bytes,
                     wire_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(lost),
                 };
-                wire.segment(&Captured { segment, received }, &mut self.opened);
+                wire.segment(&Captured { segment, received, cgroup }, &mut self.opened);
             }
-            Record::Secret { boot_ns, pid, tid, kind, secret, context } => {
-                let origin = Origin { pid, tid };
+            Record::Secret { boot_ns, pid, tid, cgroup, netns, kind, secret, context } => {
+                let origin = Origin { pid, tid, cgroup, netns };
                 let parts = (secret, context);
                 wire.secret(wall(boot_ns), origin, kind, parts, &mut self.opened);
             }

@@ -215,7 +215,7 @@ pub trait EventSink {
     /// Takes one event.
     fn accept(&mut self, event: &CaptureEvent<&[u8]>);
 
-    /// What need not be told after the event that was taken last, if that is known at once.
+    /// What need not be told from here on, of whichever session that is known.
     fn skippable(&mut self) -> Option<Skip> {
         None
     }

@@ -97,6 +97,8 @@ pub enum Record<'a> {
         destination: SocketAddr,
         /// Inode of the socket's network namespace, 0 if unknown.
         netns: u32,
+        /// Lower half of the id of the socket's cgroup, 0 if unknown.
+        cgroup: u32,
         /// Sequence number of the first byte.
         seq: u32,
         /// Acknowledgement number.
@@ -118,6 +120,10 @@ pub enum Record<'a> {
         pid: u32,
         /// Its thread.
         tid: u32,
+        /// Lower half of the id of its cgroup, 0 if unknown.
+        cgroup: u32,
+        /// Inode of its network namespace, 0 if unknown.
+        netns: u32,
         /// Which secret.
         kind: SecretKind,
         /// The secret.
@@ -241,6 +247,7 @@ fn segment(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         source: end(record.source, record.source_port),
         destination: end(record.destination, record.destination_port),
         netns: record.netns,
+        cgroup: record.cgroup,
         seq: record.seq,
         ack: record.ack,
         flags: u8::try_from(record.flags & 0xff).unwrap_or(0),
@@ -260,6 +267,8 @@ fn secret(raw: &[u8]) -> Result<Record<'_>, RecordError> {
         boot_ns: record.header.time_ns,
         pid: record.header.tgid,
         tid: record.header.tid,
+        cgroup: record.cgroup,
+        netns: record.netns,
         kind,
         secret: record.secret.get(..record.secret_len.into()).ok_or(short)?,
         context: record.context.get(..record.context_len.into()).ok_or(short)?,

@@ -7,7 +7,8 @@
 //! - `shown` reads a secret's record, `attribution` finds the processes at both ends;
 //! - `telling` turns what an opened connection yields into events;
 //! - `unwanted` says what nobody reads, to be left unopened and, if it is long, uncopied;
-//! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS.
+//! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS;
+//! - `resumption` remembers clients' certificates for the sessions that they resume.
 //!
 //! Opening happens on the drain thread: secrets must not be recorded and plaintext must, so it
 //! comes before the recorder. An AEAD opens gigabytes a second; the exchanges are rebuilt elsewhere.
@@ -20,6 +21,7 @@ mod attribution;
 mod flow;
 mod mirror;
 mod plain;
+mod resumption;
 mod shown;
 mod telling;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use crate::{
             flow::{Flow, MAX_COOKIES, sent_by},
             mirror::Sessions,
             plain::Plain,
+            resumption::Clients,
             shown::shown,
             waiting::{MAX_WAITING, Waiting},
         },
@@ -88,6 +91,8 @@ pub struct Counts {
     pub sockets_evicted: u64,
     /// Holders of sockets that were forgotten to make room.
     pub owners_evicted: u64,
+    /// Sessions whose client's certificate was forgotten to make room.
+    pub sessions_evicted: u64,
     /// Flows that were another one's connection, seen at another place of the host.
     pub mirrored: u64,
     /// Connections without TLS that were told of.
@@ -104,6 +109,7 @@ pub struct Wire {
     held: usize,
     owners: Owners,
     sessions: Sessions,
+    clients: Clients,
     plain: Plain,
     /// Flows whose bare acknowledgements the kernel half tells of, with their sockets.
     acks: HashMap<FlowId, Vec<u64>>,
@@ -122,6 +128,8 @@ pub struct Captured<'a> {
     pub segment: Segment<'a>,
     /// Whether a socket of this host received it; else one sent it.
     pub received: bool,
+    /// Lower half of the id of that socket's cgroup, 0 if unknown.
+    pub cgroup: u32,
 }
 
 impl Wire {
@@ -136,6 +144,7 @@ impl Wire {
             held: 0,
             owners: Owners::new(),
             sessions: Sessions::new(),
+            clients: Clients::new(),
             plain: Plain::default(),
             acks: HashMap::new(),
             open_sockets: HashMap::new(),
@@ -282,6 +291,7 @@ impl Wire {
         let from_a = segment.key.source == key.source;
         let side = if from_a == captured.received { Side::B } else { Side::A };
         *flow.local.at(side) = true;
+        *flow.cgroups.at(side) = captured.cgroup;
         let from = if from_a { Side::A } else { Side::B };
         *flow.seen_at.at(from) = (segment.cookie, captured.received);
         if flow.cookies.contains(&segment.cookie) {
@@ -346,11 +356,13 @@ impl Wire {
                 out.extend(flow.proxied_event(observed));
                 out.push(flow.handshake_event(observed, now));
             }
+            let Some(output) = flow.recall(output, &mut self.clients, now) else { continue };
             last = flow.tell(output, now, out).unwrap_or(last);
         }
         self.held = self.held.saturating_sub(flow.held);
         flow.held = flow.tls.held();
         self.held = self.held.saturating_add(flow.held);
+        self.counts.sessions_evicted = self.clients.evicted;
         let before = flow.wait.take();
         // Who joined late may have missed the client's hello: nothing will open what is held then.
         let headless = flow.tls.client().is_none()

@@ -12,7 +12,7 @@ use crate::{
     },
     http::body::Wanted,
     observation::SubjectMode,
-    sandbox::protocol::Sight,
+    sandbox::protocol::{Sight, Tap},
 };
 
 /// A configuration that can be run.
@@ -28,6 +28,8 @@ pub struct Config {
     pub plain_ports: Vec<u16>,
     /// The only way to see sockets that is allowed; `None` for the best that the kernel has.
     pub sockets: Option<Sight>,
+    /// The only place to see packets that is allowed; `None` for the best that the host has.
+    pub packets: Option<Tap>,
     /// Which bodies are read.
     pub wanted: Wanted,
     /// Worker threads.
@@ -59,7 +61,16 @@ pub struct Config {
 pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
     let raw::Config {
         capture:
-            raw::Capture { ring_bytes, rescan_seconds, workers, path, plain_http, sockets, form_bodies },
+            raw::Capture {
+                ring_bytes,
+                rescan_seconds,
+                workers,
+                path,
+                plain_http,
+                sockets,
+                packets,
+                form_bodies,
+            },
         flow: raw::Flow { max_connections, idle_seconds, max_held_bytes },
         privacy: raw::Privacy { subject, fingerprint_key, subject_key },
         policy: raw::Policy { file: policy },
@@ -86,6 +97,7 @@ pub fn compile(raw: raw::Config) -> Result<Config, ConfigError> {
         path,
         plain_ports,
         sockets: sockets.only(),
+        packets: packets.only(),
         wanted: Wanted { forms: form_bodies, ..Wanted::default() },
         rescan: Duration::from_secs(rescan.into()),
         workers,

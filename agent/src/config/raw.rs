@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     config::{error::ConfigError, export, status},
     observation::SubjectMode,
-    sandbox::protocol::Sight,
+    sandbox::protocol::{Sight, Tap},
 };
 
 /// Longest configuration that is read, in bytes.
@@ -48,6 +48,8 @@ pub struct Capture {
     pub plain_http: PlainHttp,
     /// How it is seen which socket a thread uses.
     pub sockets: Sockets,
+    /// Where packets are seen.
+    pub packets: Packets,
     /// Whether forms in requests are read, up to 32 KiB each, for the credentials in them.
     pub form_bodies: bool,
 }
@@ -87,6 +89,31 @@ impl Sockets {
             Self::Functions => Some(Sight::Functions),
             Self::Kprobes => Some(Sight::Kprobes),
             Self::SystemCalls => Some(Sight::SystemCalls),
+        }
+    }
+}
+
+/// `capture.packets`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Packets {
+    /// The best place that the host has.
+    #[default]
+    Auto,
+    /// [`Tap::Cgroup`] alone.
+    Cgroup,
+    /// [`Tap::Tcx`] alone.
+    Tcx,
+}
+
+impl Packets {
+    /// The one place that is allowed, if only one is.
+    #[must_use]
+    pub const fn only(self) -> Option<Tap> {
+        match self {
+            Self::Auto => None,
+            Self::Cgroup => Some(Tap::Cgroup),
+            Self::Tcx => Some(Tap::Tcx),
         }
     }
 }
@@ -148,6 +175,7 @@ impl Default for Capture {
             path: Path::Auto,
             plain_http: PlainHttp::default(),
             sockets: Sockets::Auto,
+            packets: Packets::Auto,
             form_bodies: true,
         }
     }
@@ -230,6 +258,18 @@ mod tests {
         check("kprobes", Some(Sight::Kprobes));
         check("system_calls", Some(Sight::SystemCalls));
         assert!(parse("capture: {sockets: guess}\n").is_err());
+    }
+
+    #[test]
+    fn a_place_to_see_packets_may_be_demanded() {
+        let check = |name: &str, only| {
+            let config = parse(&format!("capture: {{packets: {name}}}\n"));
+            assert_eq!(config.unwrap().capture.packets.only(), only);
+        };
+        check("auto", None);
+        check("cgroup", Some(Tap::Cgroup));
+        check("tcx", Some(Tap::Tcx));
+        assert!(parse("capture: {packets: xdp}\n").is_err());
     }
 
     #[test]

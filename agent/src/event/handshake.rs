@@ -18,8 +18,9 @@ group! {
             alpn: String ["ALPN name", "RFC 7301 §3.2"],
             /// Whether an earlier session was resumed: certificates are not shown again then.
             resumed: bool ["true or false", "RFC 8446 §2.2, RFC 5077"],
-            /// The certificate that the client proved to hold. Not there does not mean that there
-            /// was none, unless the server asks for none.
+            /// The certificate that the client proved to hold, where `tls.resumed` is true in the session
+            /// that it resumes. Not there does not mean that there was none, unless the server asks
+            /// for none.
             client_cert: ClientCert ["group", ""],
         }
         list {}

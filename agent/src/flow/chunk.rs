@@ -71,6 +71,10 @@ named_enum! {
         TlsCall = "tls_call",
         /// The process was seen using the socket, or found to hold it.
         SocketCall = "socket_call",
+        /// The process derived the key that opens the connection, and is in the cgroup that the socket
+        /// was made in: the same service or container. Where all are in the root cgroup, that
+        /// says nothing, and is not told.
+        SameCgroup = "same_cgroup",
         /// The process derived the key that opens the connection. So can whoever was given that
         /// key by an end: it may be a confidant of the end rather than the end.
         KeyOnly = "key_only",
@@ -116,7 +120,8 @@ pub struct Handshake {
     pub ja4: Option<String>,
     /// Whether an earlier session is resumed: certificates are not shown again then.
     pub resumed: bool,
-    /// The certificate that the client proved to hold, in this handshake.
+    /// The certificate that the client proved to hold, in this handshake or in the one of the session
+    /// that it resumes.
     pub client_certificate: ShownCertificate,
 }
 

@@ -35,6 +35,10 @@ use crate::{
 /// Captured events that wait for one worker: at most 16 KiB each, so 64 MiB a worker at worst.
 const WORKER_QUEUE: usize = 4096;
 
+/// What workers with threads of their own need not be told waits, at most: more comes again with the
+/// next piece.
+const SKIP_QUEUE: usize = 1024;
+
 /// Shortest piece of plaintext, in bytes, after which it is asked whether more of the kind may be
 /// skipped.
 const MIN_PIECE: usize = 1024;
@@ -54,6 +58,8 @@ enum Workers {
     Threads {
         queues: Vec<Sender<CaptureEvent<Bytes>>>,
         threads: Vec<JoinHandle<table::Counts>>,
+        /// What need not be told any more, from all of them.
+        skips: Receiver<Skip>,
     },
 }
 
@@ -129,7 +135,7 @@ impl Stages {
         drop(self.lines);
         let flows = match self.workers {
             Workers::Here(worker) => worker.finish(),
-            Workers::Threads { queues, threads } => {
+            Workers::Threads { queues, threads, .. } => {
                 drop(queues);
                 let mut flows = table::Counts::default();
                 for thread in threads {
@@ -167,25 +173,29 @@ impl EventSink for Stages {
         }
     }
 
-    /// Known at once only where there is no queue: several workers are told everything.
+    /// Known at once where there is no queue. Several workers say it when they come to it: positions
+    /// in streams mean the same later.
     fn skippable(&mut self) -> Option<Skip> {
         match &mut self.workers {
             Workers::Here(worker) => worker.skippable.take(),
-            Workers::Threads { .. } => None,
+            Workers::Threads { skips, .. } => skips.try_recv().ok(),
         }
     }
 }
 
 fn threads(count: usize, worker: impl Fn(usize) -> Worker) -> io::Result<Workers> {
     let (mut queues, mut threads) = (Vec::new(), Vec::new());
+    let (skipping, skips) = bounded(SKIP_QUEUE);
     for index in 0..count {
         let (queue, events) = bounded(WORKER_QUEUE);
         let worker = worker(index);
         let name = format!("worker-{index}");
-        threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&events))?);
+        let skipping = skipping.clone();
+        let run = move || worker.run(&events, &skipping);
+        threads.push(thread::Builder::new().name(name).spawn(run)?);
         queues.push(queue);
     }
-    Ok(Workers::Threads { queues, threads })
+    Ok(Workers::Threads { queues, threads, skips })
 }
 
 /// Which of `count` workers follows a session. Session objects are 16-byte aligned or more.
@@ -215,9 +225,16 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, events: &Receiver<CaptureEvent<Bytes>>) -> table::Counts {
+    fn run(
+        mut self,
+        events: &Receiver<CaptureEvent<Bytes>>,
+        skipping: &Sender<Skip>,
+    ) -> table::Counts {
         while let Ok(event) = events.recv() {
             self.accept(&event.borrow());
+            if let Some(skip) = self.skippable.take() {
+                let _full = skipping.try_send(skip);
+            }
             if events.is_empty() {
                 self.lines.flush();
             }

@@ -1,7 +1,12 @@
 //! The broker: holds the loaded kernel half and the probes, carries out requests one at a time on
 //! a thread of its own, so that slow attaching and detaching never holds up the drain.
 
-use std::{num::NonZeroU32, os::fd::OwnedFd, thread, time::Duration};
+use std::{
+    num::NonZeroU32,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -19,6 +24,9 @@ const QUEUE: usize = 16;
 
 /// How often the kernel half's log is passed on, where one was asked for.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often interfaces that have come are looked for, where packets are seen at interfaces.
+const INTERFACES_INTERVAL: Duration = Duration::from_secs(1);
 
 type Envelope = (Request, Sender<Reply>);
 
@@ -112,8 +120,17 @@ impl Handle {
 
 fn serve(mut kernel: Kernel, queue: &Receiver<Envelope>) {
     let mut attachments = Attachments::default();
+    let mut followed = Instant::now();
     loop {
-        let idle = if kernel.logs() { LOG_INTERVAL } else { Duration::MAX };
+        if kernel.has_interfaces() && followed.elapsed() >= INTERFACES_INTERVAL {
+            kernel.follow_interfaces();
+            followed = Instant::now();
+        }
+        let idle = match (kernel.logs(), kernel.has_interfaces()) {
+            (true, _) => LOG_INTERVAL,
+            (false, true) => INTERFACES_INTERVAL,
+            (false, false) => Duration::MAX,
+        };
         match queue.recv_timeout(idle) {
             Ok((request, reply)) => {
                 let last = matches!(request, Request::Stop);

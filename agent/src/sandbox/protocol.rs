@@ -137,6 +137,30 @@ impl Sight {
     }
 }
 
+/// A place at which packets are seen. A host has one of them, or none.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tap {
+    /// The root of the cgroup v2 hierarchy: the sockets of all processes, in any network namespace.
+    Cgroup,
+    /// TCX at each interface (Linux 6.6): the sockets of the agent's own network namespace.
+    Tcx,
+}
+
+impl Tap {
+    /// Every place, the best first.
+    pub const ALL: [Self; 2] = [Self::Cgroup, Self::Tcx];
+
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "the root cgroup",
+            Self::Tcx => "the interfaces of the agent's network namespace, by TCX",
+        }
+    }
+}
+
 /// Programs of the kernel half that attach to functions of libraries.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     capture::wire, clock::Timestamp, coverage::Coverage, event::control::Reason, flow::table,
-    spool::SinkCounts,
+    sandbox::protocol::Tap, spool::SinkCounts,
 };
 
 /// The board. Clones are the same one.
@@ -33,6 +33,8 @@ struct Shared {
 pub struct Parts {
     /// Of the drain.
     pub capture: Option<Said<Capture>>,
+    /// Where packets are seen, if they are.
+    pub packets: Option<Tap>,
     /// Of the kernel half: its counters, in the order of `Counter::ALL`.
     pub kernel: Option<Said<Vec<u64>>>,
     /// Of libraries and executables that were looked at.

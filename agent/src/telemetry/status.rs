@@ -10,7 +10,7 @@ use super::{
     clock::{Discipline, discipline},
     health::{kernel, problems},
 };
-use crate::coverage::Coverage;
+use crate::{coverage::Coverage, sandbox::protocol::Tap};
 
 #[derive(Serialize)]
 struct Status<'a> {
@@ -20,6 +20,7 @@ struct Status<'a> {
     policy: Option<&'a Policy>,
     clock: Option<Discipline>,
     libraries: Option<Libraries>,
+    packets: Option<Tap>,
     coverage: Option<&'a Coverage>,
     flows: BTreeMap<&'static str, u64>,
     kernel: BTreeMap<&'static str, u64>,
@@ -37,6 +38,7 @@ pub(super) fn status(board: &Board) -> String {
         policy: parts.policy.as_ref().map(|said| &said.what),
         clock,
         libraries: parts.libraries.as_ref().map(|said| said.what),
+        packets: parts.packets,
         coverage: parts.capture.as_ref().and_then(|said| said.what.coverage.as_deref()),
         flows: flows(&parts),
         kernel: counters.map(|each| (each.name(), kernel(&parts, each))).collect(),

@@ -3,12 +3,12 @@
 
 use super::{
     certificate::Certificate,
-    handshake::{EncryptedExtensions, Message, MessageType},
+    handshake::{EncryptedExtensions, Message, MessageType, NewSessionTicket},
     hello::{ClientHello, ServerHello, TLS12, TLS13},
     ja4::ja4,
     lane::Mode,
     open::{Connection, Phase, Step},
-    output::{Negotiated, Offer, Output, Reason, Side},
+    output::{Negotiated, Offer, Output, Reason, SessionName, Side},
     schedule::Transcript,
     secret::Stage,
     suite::{Suite, Version},
@@ -213,7 +213,9 @@ impl Connection {
             alpn: None,
             resumed: hello.pre_shared_key.is_some(),
         });
-        let tls = Tls13::new(suite, transcript, offer.random, offered);
+        let mut tls = Tls13::new(suite, transcript, offer.random, offered);
+        let ticket = hello.pre_shared_key.and_then(|index| offer.tickets.get(usize::from(index)));
+        tls.session = ticket.and_then(|ticket| SessionName::of_ticket(ticket));
         self.phase = Phase::Tls13(Box::new(tls));
         self.lane(direction).set_mode(Mode::Waiting(Stage::Handshake));
         let lane = self.lane(direction.reverse());
@@ -245,6 +247,7 @@ impl Connection {
             client_random: offer.random,
             server_random: hello.random,
             encrypt_then_mac: hello.encrypt_then_mac,
+            resumed,
             master: None,
         });
         self.half_mut(direction).pending = Some(index);
@@ -281,6 +284,7 @@ impl Connection {
                         if self.authentication.went_without_tls12(current) {
                             self.outputs.push_back(Output::Uncertified(true));
                         }
+                        self.tell_resumed_tls12(current);
                     }
                     // In a handshake with certificates it waits for the client's.
                     Side::Server => self.authentication.answer(current, at),
@@ -317,18 +321,26 @@ impl Connection {
                 if side == Side::Server {
                     tls.finish();
                 } else {
+                    let session = tls.session;
                     let at = self.half(direction).at;
                     self.authentication.finish(0, at);
                     if self.authentication.went_without_tls13() {
                         self.outputs.push_back(Output::Uncertified(true));
                     }
                     self.tell_proved();
+                    self.tell_resumed_tls13(session, at);
                 }
                 self.lane(direction).set_mode(Mode::Waiting(Stage::Application));
             }
             (MessageType::CertificateRequest, Side::Server, Some(Stage::Application)) => {
                 self.authentication.doubt();
                 self.outputs.push_back(Output::Uncertified(false));
+            }
+            (MessageType::NewSessionTicket, Side::Server, Some(Stage::Application)) => {
+                // One that cannot be read is the peers' affair.
+                if let Ok(ticket) = NewSessionTicket::parse(message.body()) {
+                    self.ticket(&ticket, self.half(direction).at);
+                }
             }
             (MessageType::KeyUpdate, _, Some(Stage::Application)) => {
                 let lane = self.lane(direction);

@@ -152,6 +152,30 @@ impl EncryptedExtensions {
     }
 }
 
+/// NewSessionTicket of TLS 1.3 (RFC 8446 §4.6.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NewSessionTicket<'a> {
+    /// For how long it may be used, in seconds.
+    pub lifetime: u32,
+    /// The ticket.
+    pub ticket: &'a [u8],
+}
+
+impl<'a> NewSessionTicket<'a> {
+    /// Parses the body of a message.
+    ///
+    /// # Errors
+    /// [`Malformed`], naming what is short.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        const WHAT: &str = "NewSessionTicket";
+        let mut reader = Reader::new(body);
+        let lifetime = u32::from_be_bytes(reader.array(WHAT)?);
+        let _age_add = reader.array::<4>(WHAT)?;
+        let _nonce = reader.vector8(WHAT)?;
+        Ok(Self { lifetime, ticket: reader.vector16(WHAT)? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{MAX_MESSAGE, MessageType, Messages};

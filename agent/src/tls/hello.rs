@@ -23,6 +23,9 @@ pub const TLS12: u16 = 0x0303;
 /// Longest server name (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 255;
 
+/// Sessions offered that are looked at. Clients offer the newest one, or two.
+const MAX_SESSIONS: usize = 16;
+
 /// The random that makes a ServerHello a HelloRetryRequest (RFC 8446 §4.1.3).
 const RETRY: Random = [
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
@@ -94,6 +97,8 @@ pub struct ClientHello {
     pub early_data: bool,
     /// Whether a session is offered for resumption by pre-shared key.
     pub pre_shared_key: bool,
+    /// The first few tickets of sessions that are offered so (RFC 8446 §4.2.11).
+    pub tickets: Vec<Vec<u8>>,
 }
 
 impl ClientHello {
@@ -138,7 +143,10 @@ impl ClientHello {
             }
             EXT_KEY_SHARE => self.key_share = true,
             EXT_EARLY_DATA => self.early_data = true,
-            EXT_PRE_SHARED_KEY => self.pre_shared_key = true,
+            EXT_PRE_SHARED_KEY => {
+                self.pre_shared_key = true;
+                self.tickets = tickets(extension.body)?;
+            }
             _ => {}
         }
         Ok(())
@@ -235,6 +243,17 @@ fn server_name(body: &[u8]) -> Result<Option<String>, Malformed> {
         }
     }
     Ok(None)
+}
+
+/// Identities of a pre_shared_key extension of a ClientHello.
+fn tickets(body: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+    let mut list = Reader::new(Reader::new(body).vector16("identities")?);
+    let mut tickets = Vec::new();
+    while !list.is_empty() && tickets.len() < MAX_SESSIONS {
+        tickets.push(list.vector16("identity")?.to_vec());
+        list.array::<4>("ticket age")?;
+    }
+    Ok(tickets)
 }
 
 fn session_id(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {

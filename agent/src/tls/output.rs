@@ -1,11 +1,13 @@
 //! What a [`Connection`](super::open::Connection) yields.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use thiserror::Error;
 
 use super::{
     certificate::Certificate,
     reader::Malformed,
+    secret::Digest,
     suite::{Suite, Version},
 };
 use crate::{clock::Timestamp, flow::chunk::Direction};
@@ -29,6 +31,16 @@ pub enum Output {
     /// Whether it is known that the client finished its handshake and showed no certificate; if the
     /// handshake resumed a session, that says nothing.
     Uncertified(bool),
+    /// The server will know the client of this session again, as who it proved to be: its certificate
+    /// was told before, or that it resumed a session.
+    Resumable {
+        /// How the session is known.
+        name: SessionName,
+        /// Until when the server will.
+        until: Timestamp,
+    },
+    /// The client proved that it is the one of an earlier session, and so has that one's certificate.
+    Resumed(SessionName),
     /// Application data.
     Data {
         /// Which way it went.
@@ -81,6 +93,23 @@ pub enum Output {
         /// Whether by close_notify, so that nothing was cut off.
         clean: bool,
     },
+}
+
+/// Names a session for its resumption.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SessionName {
+    /// TLS 1.2: SHA-256 of its master secret, which resumption keeps, by ticket or by id.
+    Master(Digest),
+    /// TLS 1.3: SHA-256 of a ticket. Whoever listened to its use could issue it again at a server of
+    /// his own, so it names a session of one server only.
+    Ticket(Digest),
+}
+
+impl SessionName {
+    /// The name that a ticket gives a session.
+    pub(super) fn of_ticket(ticket: &[u8]) -> Option<Self> {
+        Digest::new(digest(&SHA256, ticket).as_ref()).map(Self::Ticket)
+    }
 }
 
 /// Which end.

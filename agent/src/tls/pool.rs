@@ -201,7 +201,11 @@ mod tests {
         let secret = Secret::new(&[byte; 32]).unwrap();
         let label = Label::ServerHandshake;
         let shown = Shown::Traffic { label, secret, client_random: random };
-        SecretHit { at: Timestamp(at), origin: Origin { pid, tid: pid }, shown }
+        SecretHit {
+            at: Timestamp(at),
+            origin: Origin { pid, tid: pid, cgroup: 0, netns: 0 },
+            shown,
+        }
     }
 
     fn need(random: Random) -> Need {

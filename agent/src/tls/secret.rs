@@ -169,6 +169,10 @@ pub struct Origin {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
+    /// Lower half of the id of its cgroup, 0 if unknown.
+    pub cgroup: u32,
+    /// Inode of its network namespace, 0 if unknown.
+    pub netns: u32,
 }
 
 /// What a hit shows.

@@ -2,7 +2,7 @@
 
 use super::{
     lane::Keys,
-    output::Side,
+    output::{SessionName, Side},
     protect::RecordOpener,
     schedule::key_block,
     secret::{Index, Random, Secret, Shown, Stage},
@@ -19,6 +19,8 @@ pub(super) struct Handshake {
     pub client_random: Random,
     pub server_random: Random,
     pub encrypt_then_mac: bool,
+    /// Whether an earlier session is resumed.
+    pub resumed: bool,
     /// The master secret, once a record has proved it.
     pub master: Option<Secret>,
 }
@@ -39,6 +41,11 @@ impl Handshake {
         };
         let opener = RecordOpener::new(self.suite, &keys, self.encrypt_then_mac)?;
         Some(Keys { opener, number: 0, stage: Stage::Master, suite: self.suite, traffic: None })
+    }
+
+    /// How its session is known when it is resumed.
+    pub fn name(&self) -> Option<SessionName> {
+        self.master.as_ref().map(|master| SessionName::Master(master.fingerprint()))
     }
 
     /// What a hit may be indexed by that shows the master secret.

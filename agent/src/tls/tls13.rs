@@ -1,7 +1,7 @@
 //! The key schedule of one TLS 1.3 connection, as far as hits have shown it (RFC 8446 §7.1).
 
 use super::{
-    output::Side,
+    output::{SessionName, Side},
     schedule::{Transcript, derive_secret, master_secret},
     secret::{Digest, Index, Label, Random, Secret, Shown, Stage},
     suite::Suite,
@@ -13,6 +13,8 @@ pub(super) struct Tls13 {
     pub transcript: Transcript,
     /// Whether the server takes the early data that is offered; unknown until it says so.
     pub early: Option<bool>,
+    /// The session that is resumed, if one is.
+    pub session: Option<SessionName>,
     client_random: Random,
     /// Hash of the ClientHello that early data is derived over.
     offered: Digest,
@@ -43,6 +45,7 @@ impl Tls13 {
             greeted: transcript.digest(),
             transcript,
             early: None,
+            session: None,
             client_random,
             offered,
             finished: None,

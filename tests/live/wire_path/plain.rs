@@ -237,10 +237,18 @@ fn a_port_that_is_not_listed_leaves_no_record() -> Result<()> {
 #[test]
 fn ipv6_with_extension_headers_and_mapped_addresses_are_told() -> Result<()> {
     require_root()?;
+    for packets in ["auto", "tcx"] {
+        check_ipv6(packets).with_context(|| format!("capture.packets: {packets}"))?;
+    }
+    Ok(())
+}
+
+fn check_ipv6(packets: &str) -> Result<()> {
     let testbed = Testbed::start()?;
     let (service, port) = Script::service_at("::")?;
     let run = tempfile::tempdir()?;
-    let mut agent = Agent::run_configured(run.path(), &listing(port))?;
+    let configuration = format!("capture: {{packets: {packets}, plain_http: {{ports: [{port}]}}}}");
+    let mut agent = Agent::run_configured(run.path(), &configuration)?;
     let mut asked = Vec::new();
     for (host, path, address) in
         [("::1", "/api/padded", "::1"), ("::ffff:127.0.0.1", "/api/mapped", "127.0.0.1")]

@@ -3,7 +3,7 @@
 //! In: processes that were seen at a socket right after they derived a secret, and processes that
 //! derived what opened the connection. Out: the holders of both ends, as far as they are known, and
 //! how well. An end can hand its keys to another process, which then derives what the end does; but
-//! it cannot have the other seen at a socket that it does not use.
+//! it cannot have the other seen at a socket that it does not use, nor be in a cgroup that it is not in.
 
 use std::{net::SocketAddr, num::NonZeroUsize};
 
@@ -18,12 +18,16 @@ use crate::{
     clock::Timestamp,
     coverage::{Reason, Uncovered},
     flow::chunk::{Attribution, Direction, Socket},
-    tls::{self, pool::SecretPool},
+    tls::{self, pool::SecretPool, secret::Origin},
     wire::{FlowId, Side, segment::FlowKey},
 };
 
 /// Ends of connections whose process is remembered until the connection asks.
 pub(super) const MAX_OWNERS: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
+
+/// Id of the root of the cgroup v2 hierarchy (`kernfs` counts from 1). Under the hybrid layout
+/// everything is in there, so that two of it have nothing in common.
+const ROOT_CGROUP: u32 = 1;
 
 /// The end from which a connection is told, fixed when its first plaintext is; who holds the other
 /// may be found later.
@@ -181,15 +185,50 @@ fn holders(
     // Who derived the keys but was not seen at a socket may hold an end of this host that is left:
     // both ends derive the same, the one that seals the first record before the other.
     let first = sender(flow.tls.first_sealed().unwrap_or(client.reverse()));
-    for origin in flow.tls.origins() {
-        if [seen.a, seen.b].contains(&Some(origin.pid)) {
-            continue;
-        }
-        let free = |side: &Side| flow.local.of(*side) && holders.of(*side).is_none();
-        if let Some(side) = [first, first.other()].into_iter().find(free) {
-            let attribution = Attribution::KeyOnly;
-            *holders.at(side) = Some(Holder { pid: origin.pid, attribution });
-        }
+    let mut origins = flow.tls.origins().to_vec();
+    origins.retain(|origin| ![seen.a, seen.b].contains(&Some(origin.pid)));
+    for fit in [Fit::Cgroup, Fit::Namespace, Fit::Any] {
+        origins.retain(|origin| {
+            let is_for = |side: &Side| {
+                let is_free = flow.local.of(*side) && holders.of(*side).is_none();
+                is_free && flow.fits(*side, *origin, fit)
+            };
+            let Some(side) = [first, first.other()].into_iter().find(is_for) else { return true };
+            let (pid, attribution) = (origin.pid, fit.grade());
+            *holders.at(side) = Some(Holder { pid, attribution });
+            false
+        });
     }
     holders
+}
+
+/// What a process that derived the keys has in common with an end; the more, the sooner it is its
+/// holder.
+#[derive(Clone, Copy)]
+enum Fit {
+    /// The cgroup, if it is not everybody's.
+    Cgroup,
+    /// The network namespace.
+    Namespace,
+    /// Nothing that is known: sockets can be handed to other namespaces.
+    Any,
+}
+
+impl Fit {
+    const fn grade(self) -> Attribution {
+        match self {
+            Self::Cgroup => Attribution::SameCgroup,
+            Self::Namespace | Self::Any => Attribution::KeyOnly,
+        }
+    }
+}
+
+impl Flow {
+    fn fits(&self, side: Side, origin: Origin, fit: Fit) -> bool {
+        match fit {
+            Fit::Cgroup => origin.cgroup > ROOT_CGROUP && origin.cgroup == self.cgroups.of(side),
+            Fit::Namespace => origin.netns == self.key.netns,
+            Fit::Any => true,
+        }
+    }
 }

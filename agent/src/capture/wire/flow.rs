@@ -26,6 +26,8 @@ pub(super) struct Flow {
     /// Sockets at which it was seen, at most [`MAX_COOKIES`], and whether an end is on this host.
     pub cookies: Vec<u64>,
     pub local: Ends<bool>,
+    /// Lower halves of the ids of their sockets' cgroups, 0 if unknown.
+    pub cgroups: Ends<u32>,
     /// The socket at which each side's segments were seen last, and whether it received them.
     pub seen_at: Ends<(u64, bool)>,
     /// Plaintext told of each direction, unknown losses left out.
@@ -52,6 +54,7 @@ impl Flow {
             begun,
             cookies: Vec::new(),
             local: Ends::default(),
+            cgroups: Ends::default(),
             seen_at: Ends::default(),
             told: Ends::default(),
             live: 2,

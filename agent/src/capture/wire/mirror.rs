@@ -12,7 +12,7 @@ use lru::LruCache;
 use crate::{
     capture::wire::flow::{Flow, MAX_COOKIES},
     tls::secret::Index,
-    wire::FlowId,
+    wire::{FlowId, Side},
 };
 
 /// Sessions that are remembered. The places of one connection open within milliseconds of each
@@ -46,10 +46,13 @@ impl Flow {
         if self.views.len() < MAX_VIEWS {
             self.views.push(if turned { mirror.key.reversed() } else { mirror.key });
         }
-        let seen = mirror.local;
-        let (a, b) = if turned { (seen.b, seen.a) } else { (seen.a, seen.b) };
-        self.local.a |= a;
-        self.local.b |= b;
+        for side in [Side::A, Side::B] {
+            let there = if turned { side.other() } else { side };
+            if mirror.local.of(there) && !self.local.of(side) {
+                *self.local.at(side) = true;
+                *self.cgroups.at(side) = mirror.cgroups.of(there);
+            }
+        }
         let mut own = mirror.cookies.clone();
         own.retain(|cookie| !self.cookies.contains(cookie));
         let room = MAX_COOKIES.saturating_sub(self.cookies.len());

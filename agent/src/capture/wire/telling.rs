@@ -10,6 +10,7 @@ use crate::{
         wire::{
             attribution::Observed,
             flow::{Flow, sender, sent_by},
+            resumption::{Clients, Server},
         },
     },
     clock::Timestamp,
@@ -88,8 +89,43 @@ impl Flow {
             | Output::Negotiated(_)
             | Output::Certificate { .. }
             | Output::Uncertified(_)
+            | Output::Resumable { .. }
+            | Output::Resumed(_)
             | Output::Alert { .. } => None,
         }
+    }
+
+    /// What a session's name stands for: the client's certificate is remembered under it, or known
+    /// again by it. Any other output is told as it is.
+    pub(super) fn recall(
+        &self,
+        output: Output,
+        clients: &mut Clients,
+        now: Timestamp,
+    ) -> Option<Output> {
+        match output {
+            Output::Resumable { name, until } => {
+                let known = self.handshake.client_certificate.certificate()?.clone();
+                let ClientCertificate { thumbprint, subject, issuer } = known;
+                let certificate = Certificate { thumbprint, subject, issuer };
+                clients.note(self.server()?, (name, until), certificate);
+                None
+            }
+            Output::Resumed(name) => {
+                let certificate = clients.of(self.server()?, name, now)?;
+                Some(Output::Certificate { sender: output::Side::Client, certificate })
+            }
+            other => Some(other),
+        }
+    }
+
+    /// The end that serves.
+    fn server(&self) -> Option<Server> {
+        let end = match sender(self.tls.client()?.reverse()) {
+            Side::A => self.key.source,
+            Side::B => self.key.destination,
+        };
+        Some((self.key.netns, end))
     }
 
     /// Keeps what is learnt of the handshake; whether it was something.

@@ -58,6 +58,8 @@ struct Line {
     server_seq: u32,
     /// Cookie of the client's socket; the server's is one more.
     cookie: u64,
+    /// Cgroup of both ends' sockets.
+    cgroup: u32,
 }
 
 impl Line {
@@ -72,6 +74,7 @@ impl Line {
             client_seq: 1000,
             server_seq: 9000,
             cookie: u64::from(number) * 2,
+            cgroup: 0,
         }
     }
 
@@ -170,7 +173,8 @@ impl Rig {
             payload,
             wire_len,
         };
-        self.wire.segment(&Captured { segment, received }, &mut self.out);
+        let captured = Captured { segment, received, cgroup: line.cgroup };
+        self.wire.segment(&captured, &mut self.out);
         let taken = wire_len + u32::from(flags.syn) + u32::from(flags.fin);
         match way {
             Direction::Outbound => line.client_seq += taken,
@@ -198,9 +202,13 @@ impl Rig {
 
     /// A process derives the secrets of a session.
     fn derive(&mut self, session: &Session, pid: u32) {
+        self.derive_as(session, Origin { pid, tid: pid, cgroup: 0, netns: 0 });
+    }
+
+    fn derive_as(&mut self, session: &Session, origin: Origin) {
         for hit in &session.hits {
             let mut hit = hit.clone();
-            (hit.at, hit.origin) = (self.now, Origin { pid, tid: pid });
+            (hit.at, hit.origin) = (self.now, origin);
             self.wire.learn(hit, &mut self.out);
         }
     }
@@ -312,7 +320,7 @@ fn a_record_of_a_secret_opens_a_connection() {
     let (parent, transcript) = (unhex(parent), unhex(transcript));
     rig.connect(&mut line);
     let kind = scopewatch_common::SecretKind::Handshake;
-    let origin = Origin { pid: CLIENT, tid: CLIENT };
+    let origin = Origin { pid: CLIENT, tid: CLIENT, cgroup: 0, netns: 0 };
     let parts = (parent.as_slice(), transcript.as_slice());
     rig.wire.secret(rig.now, origin, kind, (&[0; 64], parts.1), &mut rig.out);
     rig.wire.secret(rig.now, origin, kind, parts, &mut rig.out);

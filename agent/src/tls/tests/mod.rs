@@ -11,7 +11,7 @@ mod secrets;
 use super::{
     certificate::Certificate,
     open::Connection,
-    output::{Negotiated, Offer, Output, Side},
+    output::{Negotiated, Offer, Output, SessionName, Side},
     pool::SecretPool,
     secret::{Digest, Label, Origin, Secret, SecretHit, Shown},
 };
@@ -37,6 +37,9 @@ struct Seen {
     certificates: Vec<(Side, Certificate)>,
     /// What was told of the client having no certificate.
     uncertified: Vec<bool>,
+    /// Names of sessions that can be resumed, and of those that were.
+    resumable: Vec<SessionName>,
+    resumed: Vec<SessionName>,
     gaps: Vec<(Direction, Option<u64>)>,
     skipped: u64,
     closed: Vec<(Direction, bool)>,
@@ -52,6 +55,8 @@ impl Seen {
                     self.certificates.push((sender, *certificate));
                 }
                 Output::Uncertified(known) => self.uncertified.push(known),
+                Output::Resumable { name, .. } => self.resumable.push(name),
+                Output::Resumed(name) => self.resumed.push(name),
                 Output::Data { direction, bytes, .. } => match direction {
                     Direction::Outbound => self.client.extend_from_slice(&bytes),
                     Direction::Inbound => self.server.extend_from_slice(&bytes),
@@ -105,7 +110,7 @@ fn show(bytes: &[u8]) -> String {
 }
 
 fn origin(pid: u32) -> Origin {
-    Origin { pid, tid: pid }
+    Origin { pid, tid: pid, cgroup: 0, netns: 0 }
 }
 
 fn hit(shown: Shown) -> SecretHit {

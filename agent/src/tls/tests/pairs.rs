@@ -273,6 +273,26 @@ fn resumption_opens_in_both_versions() {
 }
 
 #[test]
+fn a_session_is_resumed_by_a_name_that_it_had_before() {
+    for version in rustls::ALL_VERSIONS {
+        let ends = Ends::new(suite(version), true);
+        let first = check(&ends.talk(b"", &[(b"a", b"b")]));
+        assert!(!first.resumable.is_empty() && first.resumed.is_empty(), "{version:?}");
+        let mut names = first.resumable;
+        for _ in 0..2 {
+            let again = check(&ends.talk(b"", &[(b"c", b"d")]));
+            assert_eq!(again.certificates.len(), 0, "nothing is shown again");
+            let [name] = again.resumed[..] else { panic!("{:?}", again.resumed) };
+            assert!(names.contains(&name), "{version:?}");
+            names.extend(again.resumable);
+        }
+        // Who proved nothing has nothing to be known again by.
+        let ends = Ends::new(suite(version), false);
+        assert_eq!(check(&ends.talk(b"", &[(b"a", b"b")])).resumable, []);
+    }
+}
+
+#[test]
 fn a_master_secret_with_both_randoms_opens() {
     let mut session = Ends::new(suite(&rustls::version::TLS12), false).talk(b"", &[(b"a", b"b")]);
     // The ServerHello is the first record of the server's first flight; its random follows the

@@ -66,7 +66,7 @@ impl Host {
                 let at = Timestamp(self.now);
                 let segment =
                     Segment { at, cookie, key, seq, ack, flags, payload: bytes, wire_len };
-                self.wire.segment(&Captured { segment, received }, &mut self.out);
+                self.wire.segment(&Captured { segment, received, cgroup: 0 }, &mut self.out);
             }
         }
         let sent = self.sent.at(from);
@@ -143,7 +143,7 @@ fn whom_a_proxy_speaks_for_is_told_and_its_header_is_no_part_of_http() {
     let flags = Flags { syn: true, ..Flags::default() };
     let (at, key, payload) = (Timestamp(1), Host::key(LOOPBACK), &b""[..]);
     let segment = Segment { at, cookie: 12, key, seq: 99, ack: 0, flags, payload, wire_len: 0 };
-    host.wire.segment(&Captured { segment, received: true }, &mut host.out);
+    host.wire.segment(&Captured { segment, received: true, cgroup: 0 }, &mut host.out);
     let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\x0a\0\0\x01\0\x01\0\x02";
     host.send(Side::A, &[header, REQUEST].concat(), false, &[LOOPBACK]);
     host.owner(5, Side::A, LOOPBACK);

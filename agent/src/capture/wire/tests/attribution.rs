@@ -3,10 +3,10 @@
 use super::{ANSWER, CLIENT, Line, Local, Pair, REQUEST, Rig, SERVER, suite, talk};
 use crate::{
     flow::chunk::{
-        Attribution::{KeyOnly, SocketCall},
+        Attribution::{KeyOnly, SameCgroup, SocketCall},
         Direction::{Inbound, Outbound},
     },
-    tls::tests::Session,
+    tls::{secret::Origin, tests::Session},
 };
 
 /// A process that was given the keys of an end.
@@ -85,6 +85,52 @@ fn who_was_given_a_key_does_not_pass_for_who_uses_the_socket() {
     check_confidant(Local::Both, &[SERVER], (SERVER, SocketCall));
     // Nobody was seen at the socket: the grade says that it may not be the one.
     check_confidant(Local::Server, &[], (CONFIDANT, KeyOnly));
+}
+
+/// A confidant and then the server derive, in cgroups and network namespaces of theirs; the server's
+/// socket is in a cgroup of the usual namespace, and nobody was seen at it. Who is told to hold it.
+#[track_caller]
+fn check_place(
+    socket: u32,
+    confidant: (u32, u32),
+    server: (u32, u32),
+    expected: (u32, crate::flow::chunk::Attribution),
+) {
+    let (mut rig, mut line, session) = (Rig::new(), Line::new(1, Local::Server), talk());
+    line.cgroup = socket;
+    rig.connect(&mut line);
+    for (pid, (cgroup, netns)) in [(CONFIDANT, confidant), (SERVER, server)] {
+        rig.derive_as(&session, Origin { pid, tid: pid, cgroup, netns });
+    }
+    rig.send(&mut line, &session.flow);
+    let told = rig.told();
+    assert_eq!((told.sessions[0].pid, told.attributions[0].0), expected);
+}
+
+#[test]
+fn who_is_in_the_cgroup_of_the_socket_is_its_holder_before_who_is_not() {
+    check_place(70, (80, 0), (70, 0), (SERVER, SameCgroup));
+    check_place(70, (70, 0), (80, 0), (CONFIDANT, SameCgroup));
+    check_place(70, (80, 0), (90, 0), (CONFIDANT, KeyOnly));
+    // What is not known, and what everybody has, says nothing.
+    check_place(0, (0, 0), (0, 0), (CONFIDANT, KeyOnly));
+    check_place(1, (1, 0), (1, 0), (CONFIDANT, KeyOnly));
+    // A call at the socket says more.
+    let (mut rig, mut line, session) = (Rig::new(), Line::new(1, Local::Server), talk());
+    line.cgroup = 70;
+    rig.connect(&mut line);
+    rig.own(&line, Inbound, SERVER);
+    rig.derive_as(&session, Origin { pid: CONFIDANT, tid: CONFIDANT, cgroup: 70, netns: 0 });
+    rig.send(&mut line, &session.flow);
+    let told = rig.told();
+    assert_eq!((told.sessions[0].pid, told.attributions[0].0), (SERVER, SocketCall));
+}
+
+#[test]
+fn who_is_in_the_network_namespace_of_the_socket_is_its_holder_before_who_is_not() {
+    check_place(0, (0, 5), (0, 0), (SERVER, KeyOnly));
+    // A socket may have been handed over.
+    check_place(0, (0, 5), (0, 6), (CONFIDANT, KeyOnly));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn sockets_of_one_connection_are_bounded() {
             payload: b"",
             wire_len: 0,
         };
-        rig.wire.segment(&super::Captured { segment, received: true }, &mut rig.out);
+        rig.wire.segment(&super::Captured { segment, received: true, cgroup: 0 }, &mut rig.out);
     }
     assert_eq!(rig.wire.open_sockets.len(), MAX_COOKIES);
     assert_eq!(rig.wire.counts.sockets_evicted, 2 * MAX_COOKIES as u64 + 2);

@@ -133,7 +133,7 @@ fn a_crowd_of_connections_has_a_bound_and_who_is_idle_makes_room() {
         let (mut line, mut session) = (Line::new(number, Local::Both), Handmade::new(number));
         rig.connect(&mut line);
         for pid in [CLIENT, SERVER] {
-            let origin = Origin { pid, tid: pid };
+            let origin = Origin { pid, tid: pid, cgroup: 0, netns: 0 };
             let hit = SecretHit { at: rig.now, origin, shown: session.hit() };
             rig.wire.learn(hit, &mut rig.out);
         }

@@ -76,6 +76,43 @@ fn a_client_certificate_is_known_by_the_answer_at_the_latest() {
     }
 }
 
+/// Sessions of one pair, one after another, cut into pieces; the certificate that is known of each in
+/// the end, and whether it was resumed.
+fn certificates(sessions: &[Session], piece: usize) -> Vec<(bool, ShownCertificate)> {
+    let mut rig = Rig::new();
+    let told = (1..).zip(sessions).map(|(number, session)| {
+        let mut line = Line::new(number, Local::Both);
+        rig.connect(&mut line);
+        rig.derive(session, CLIENT);
+        rig.derive(session, SERVER);
+        for (way, bytes) in &session.flow {
+            bytes.chunks(piece).for_each(|piece| rig.push(&mut line, *way, ".", piece));
+        }
+        rig.finish(&mut line);
+        let last = rig.told().handshakes.pop().unwrap();
+        (last.resumed, last.client_certificate.clone())
+    });
+    told.collect()
+}
+
+#[test]
+fn the_certificate_of_a_session_is_known_wherever_it_is_resumed() {
+    for version in [&TLS12, &TLS13] {
+        let pair = pair(version, true);
+        let sessions = [(); 3].map(|()| pair.talk(b"", TURN));
+        for piece in [1, 97, 32_000] {
+            let known = certificates(&sessions, piece);
+            assert_eq!([&known[0].0, &known[1].0, &known[2].0], [&false, &true, &true]);
+            let subject = known[0].1.certificate().unwrap().subject.as_str();
+            assert_eq!(subject, "CN=client.test,O=Example\\, Inc.,C=FR");
+            assert!(known.iter().all(|(_, it)| *it == known[0].1), "{known:?}");
+        }
+        // Where the first was not seen, nobody is guessed.
+        let late = certificates(&sessions[1..], 32_000);
+        assert!(late.iter().all(|it| *it == (true, ShownCertificate::Unknown)), "{late:?}");
+    }
+}
+
 #[test]
 fn whom_a_proxy_speaks_for_is_told_with_its_connection() {
     let session = pair(&TLS13, false).talk(b"", TURN);
