@@ -25,5 +25,6 @@ mod proxied;
 mod secrets;
 mod servers;
 mod small_ring;
+mod tunnelled;
 mod under_way;
 mod ways;
