@@ -375,11 +375,13 @@ pub enum Counter {
     OtherDerivations = 13,
     /// Payload bytes that were passed over, as the agent asked.
     SkippedBytes = 14,
+    /// Calls that never return, as their thread has ended.
+    AbandonedCalls = 15,
 }
 
 impl Counter {
     /// Every counter, in index order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DataRecords,
         Self::DataBytes,
         Self::RingFull,
@@ -395,6 +397,7 @@ impl Counter {
         Self::SecretRecords,
         Self::OtherDerivations,
         Self::SkippedBytes,
+        Self::AbandonedCalls,
     ];
 
     /// Name in metrics and status.
@@ -416,6 +419,7 @@ impl Counter {
             Self::SecretRecords => "secret_records",
             Self::OtherDerivations => "other_derivations",
             Self::SkippedBytes => "not_copied_bytes",
+            Self::AbandonedCalls => "abandoned_calls",
         }
     }
 }
