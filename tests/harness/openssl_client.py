@@ -468,13 +468,15 @@ class Thread:
 
     def join(self):
         libc.pthread_join(self.handle, None)
-        return self
 
     def cancel(self):
         """Cancels it once it waits for the session's socket."""
         wait_until(self.reads)
         libc.pthread_cancel(self.handle)
-        return self.join()
+        self.join()
+        wait_until(self.is_gone)
+        time.sleep(0.01)  # Its stack was free at once, its id is a moment after it is gone.
+        return self
 
     def reads(self):
         """Whether it is in read(2), system call 0."""
