@@ -395,11 +395,13 @@ pub enum Counter {
     OtherDerivations = 13,
     /// Payload bytes that were passed over, as the agent asked.
     SkippedBytes = 14,
+    /// Calls that never return, as their thread has ended.
+    AbandonedCalls = 15,
 }
 
 impl Counter {
     /// Every counter, in index order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DataRecords,
         Self::DataBytes,
         Self::RingFull,
@@ -415,6 +417,7 @@ impl Counter {
         Self::SecretRecords,
         Self::OtherDerivations,
         Self::SkippedBytes,
+        Self::AbandonedCalls,
     ];
 
     /// Name in metrics and status.
@@ -436,6 +439,7 @@ impl Counter {
             Self::SecretRecords => "secret_records",
             Self::OtherDerivations => "other_derivations",
             Self::SkippedBytes => "not_copied_bytes",
+            Self::AbandonedCalls => "abandoned_calls",
         }
     }
 }

@@ -14,14 +14,18 @@ use scopewatch_common::{Counter, Session, Way};
 use crate::{
     emit,
     maps::{
-        CALLS, Call, CallKey, IN_CALL, Length, SESSIONS, SHAKEN, SessionKey, SessionState, count,
-        put_mark, take_mark,
+        CALLS, Call, CallKey, IN_CALL, KEYED, Length, SESSIONS, SHAKEN, SessionKey, SessionState,
+        count, is_marked, put_mark, take_mark,
     },
 };
 
 /// Bytes that `ret` takes off the stack: at a return probe the stack pointer stands this much
 /// above where it stood at the entry.
 const RETURN_ADDRESS: u64 = 8;
+
+/// Calls within one another that are forgotten with their thread. What lies around more is left to
+/// be evicted.
+const MAX_NESTED: u32 = 4;
 
 /// Remembers a call at its first instruction, where the stack pointer is at the return address.
 #[inline(always)]
@@ -114,6 +118,28 @@ pub fn leave(ctx: &RetProbeContext) -> u32 {
         emit::bytes(&plaintext);
     }
     0
+}
+
+/// Forgets what is remembered of the current thread, which ends: the calls that it is inside of do
+/// not return, and another thread may come to have its id and its stack.
+#[inline(always)]
+pub fn abandon(pid_tgid: u64) {
+    let _ = SHAKEN.remove(pid_tgid);
+    if !is_marked(pid_tgid) {
+        return;
+    }
+    // SAFETY: the value is a plain integer, read once.
+    let mut stack = unsafe { IN_CALL.get(pid_tgid) }.copied().unwrap_or(0);
+    for _ in 0..MAX_NESTED {
+        let key = CallKey { pid_tgid, stack };
+        // SAFETY: one field, copied at once; only this thread writes this key.
+        let Some(outer) = (unsafe { CALLS.get(key) }).map(|call| call.outer) else { break };
+        let _ = CALLS.remove(key);
+        count(Counter::AbandonedCalls, 1);
+        stack = outer;
+    }
+    take_mark(&IN_CALL, pid_tgid);
+    take_mark(&KEYED, pid_tgid);
 }
 
 /// The session whose call the current thread is inside of, or that it shook hands of last.

@@ -54,7 +54,7 @@ pub struct Call {
 }
 
 /// Calls in progress. Threads inside a TLS call are few; a read may block for hours, so nothing is
-/// aged by time, and what killed threads left behind is evicted.
+/// aged by time. Those of a thread that ends are taken out.
 #[map]
 pub static CALLS: LruHashMap<CallKey, Call> = LruHashMap::with_max_entries(32 * 1024, 0);
 

@@ -12,8 +12,9 @@ use aya_ebpf::{
 use scopewatch_common::{Counter, ExecRecord, PATH_LEN, RecordKind};
 
 use crate::{
+    call::abandon,
     emit,
-    maps::{EVENTS, IN_CALL, KEYED, count, is_marked, take_mark},
+    maps::{EVENTS, count},
 };
 
 /// Offset of `filename` within `struct linux_binprm`, set by the agent from the kernel's BTF.
@@ -59,10 +60,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if is_marked(pid_tgid) {
-        take_mark(&IN_CALL, pid_tgid);
-        take_mark(&KEYED, pid_tgid);
-    }
+    abandon(pid_tgid);
     if pid_tgid >> 32 == pid_tgid & 0xffff_ffff {
         emit::exit();
     }

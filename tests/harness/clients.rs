@@ -158,6 +158,24 @@ pub fn curl_with_certificate(
     curl_by(&mut Command::new("curl"), target, request, &options)
 }
 
+/// The same through a proxy on 127.0.0.1 to which curl speaks TLS, too; its port is the client's
+/// there. To the server it speaks no newer TLS than `version`.
+///
+/// # Errors
+/// When curl is missing or gets no answer.
+pub fn curl_through(
+    target: &Target,
+    request: &Request,
+    proxy: u16,
+    version: &str,
+) -> Result<Reply> {
+    let proxy = format!("https://localhost:{proxy}");
+    let authority = target.authority.to_str().context("a path is not UTF-8")?;
+    let proxy = ["--noproxy", "", "--proxy", &proxy, "--proxy-cacert", authority];
+    let options = [proxy.as_slice(), &["--tls-max", version]].concat();
+    curl_by(&mut Command::new("curl"), target, request, &options)
+}
+
 fn curl_by(
     command: &mut Command,
     target: &Target,

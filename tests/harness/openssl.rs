@@ -32,6 +32,9 @@ const SYSTEM_LIBRARIES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", 
 
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
+/// Names under which [`Release::install`] puts libcrypto and libssl.
+const INSTALLED: [&str; 2] = ["libcrypto.so", "libssl.so"];
+
 /// A release of OpenSSL.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Release {
@@ -95,6 +98,21 @@ impl Release {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.libraries().is_ok()
+    }
+
+    /// Puts copies of its libraries into `dir`, as package managers do: what is there under their
+    /// names is not written to but replaced, and who runs on it goes on with what it has.
+    ///
+    /// # Errors
+    /// When the release is missing, or `dir` cannot be written to.
+    pub fn install(&self, dir: &Path) -> Result<()> {
+        let Libraries { crypto, ssl, .. } = self.libraries()?;
+        for (library, name) in [crypto, ssl].iter().zip(INSTALLED) {
+            let new = dir.join(format!("{name}.new"));
+            fs::copy(library, &new).with_context(|| format!("copy {name}"))?;
+            fs::rename(&new, dir.join(name)).with_context(|| format!("replace {name}"))?;
+        }
+        Ok(())
     }
 
     fn libraries(&self) -> Result<Libraries> {
@@ -225,6 +243,15 @@ impl Client {
     /// When the release or Python is missing.
     pub fn start(release: &Release, target: &Target) -> Result<Self> {
         Self::start_on(release, &release.libraries()?, target)
+    }
+
+    /// The same on the libraries that are [installed](Release::install) in `dir`.
+    ///
+    /// # Errors
+    /// When Python is missing, or the libraries are those of another release.
+    pub fn start_installed(release: &Release, target: &Target, dir: &Path) -> Result<Self> {
+        let [crypto, ssl] = INSTALLED.map(|name| dir.join(name));
+        Self::start_on(release, &Libraries { crypto, ssl, ..release.libraries()? }, target)
     }
 
     /// The same with a copy of libcrypto in `dir` that is not called so.

@@ -28,11 +28,13 @@ EARLY_DATA_ACCEPTED = 2
 SUITES = (b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
           b"TLS_AES_128_CCM_SHA256")
 PEM = 1
-BIO_WRITES = 3
+BIO_READS, BIO_WRITES = 2, 3
+SYS_EXIT = 60
 PATIENCE = 10
 
 # What memory holds that no call has filled: capturing it would make an event of it.
 STALE_ANSWER = b"HTTP/1.1 299 Stale\r\nContent-Length: 0\r\n\r\n"
+READS = ["SSL_read", "SSL_read_ex"]
 STALE_REQUEST = b"GET /stale HTTP/1.1\r\nHost: stale\r\n\r\n"
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -50,13 +52,13 @@ def load(libcrypto, libssl):
     crypto.BIO_set_callback_ex.argtypes = [ctypes.c_void_p, BIO_CALLBACK]
     crypto.BIO_set_callback_ex.restype = None
     for name in ["TLS_client_method", "TLS_server_method", "SSL_CTX_new", "SSL_new",
-                 "SSL_get_wbio", "SSL_get1_session"]:
+                 "SSL_get_rbio", "SSL_get_wbio", "SSL_get1_session"]:
         getattr(library, name).restype = ctypes.c_void_p
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     library.SSL_CTX_new.argtypes = [pointer]
     for name in ["CTX_ctrl", "ctrl"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer, number, ctypes.c_long, pointer]
-    for name in ["new", "get_wbio", "clear", "free", "up_ref", "do_handshake", "accept",
+    for name in ["new", "get_rbio", "get_wbio", "clear", "free", "up_ref", "do_handshake", "accept",
                  "get1_session", "session_reused", "renegotiate", "get_early_data_status"]:
         getattr(library, f"SSL_{name}").argtypes = [pointer]
     for name in ["set_cipher_list", "set_ciphersuites", "set_session", "CTX_set_cipher_list",
@@ -76,6 +78,13 @@ def load(libcrypto, libssl):
     if hasattr(library, "SSL_write_ex2"):
         library.SSL_write_ex2.argtypes = [pointer, pointer, size, ctypes.c_uint64, pointer]
     return crypto, library
+
+
+libc = ctypes.CDLL(None)
+libc.pthread_self.restype = ctypes.c_ulong
+libc.pthread_join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+libc.pthread_cancel.argtypes = [ctypes.c_ulong]
+ROUTINE = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 
 
 class Answer:
@@ -446,6 +455,101 @@ def die_in_a_call(command):
         raise OSError("the read returned")
 
 
+class Thread:
+    """A thread that Python did not start, and that may end wherever it is."""
+
+    def __init__(self, work):
+        self.id, self.work, self.handle = 0, work, ctypes.c_ulong()
+        self.routine = ROUTINE(self.run)
+        if libc.pthread_create(ctypes.byref(self.handle), None, self.routine, None) != 0:
+            raise OSError("no thread")
+
+    def run(self, _argument):
+        self.id = threading.get_native_id()
+        self.work()
+
+    def join(self):
+        libc.pthread_join(self.handle, None)
+
+    def cancel(self):
+        """Cancels it once it waits for the session's socket."""
+        wait_until(self.reads)
+        libc.pthread_cancel(self.handle)
+        self.join()
+        wait_until(self.is_gone)
+        time.sleep(0.01)  # Its stack was free at once, its id is a moment after it is gone.
+        return self
+
+    def reads(self):
+        """Whether it is in read(2), system call 0."""
+        return self.id and open(f"/proc/self/task/{self.id}/syscall").read().startswith("0 ")
+
+    def is_gone(self):
+        return self.id and not os.path.exists(f"/proc/self/task/{self.id}")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise OSError(f"waited in vain for {condition}")
+        time.sleep(0.01)
+
+
+def read_nothing(session, function, returned):
+    """A read for which nothing comes, into memory that looks like an answer."""
+    session.call(function, ctypes.create_string_buffer(STALE_ANSWER * 9, len(STALE_ANSWER) * 9))
+    returned.append(function)
+
+
+def exit_in_a_call(command):
+    """Threads end themselves while they are in reads on the session."""
+    session, returned = sessions[command["session"]], []
+
+    @BIO_CALLBACK
+    def on_bio(_bio, operation, _data, _len, _number, _long, result, _processed):
+        if operation == BIO_READS:
+            libc.syscall(SYS_EXIT, 0)
+        return result
+
+    bio = ssl.SSL_get_rbio(session.object)
+    crypto.BIO_set_callback_ex(bio, on_bio)
+    for function in READS:
+        # It is not joined: the C library knows nothing of its end, and would use its stack again
+        # with what Python remembers of it.
+        wait_until(Thread(lambda: read_nothing(session, function, returned)).is_gone)
+    crypto.BIO_set_callback_ex(bio, BIO_CALLBACK())
+    if returned:
+        raise OSError(f"{returned} returned")
+
+
+def cancel_in_a_call(command):
+    """Threads are cancelled while they are in reads on the session; the last one."""
+    session, returned = sessions[command["session"]], []
+    for function in READS:
+        last = Thread(lambda: read_nothing(session, function, returned)).cancel()
+    if returned:
+        raise OSError(f"{returned} returned")
+    return last
+
+
+def exchange_in_the_place_of_another(command):
+    """A thread that has the id and the stack of one that ended in a read goes on with its session."""
+    for _ in range(100):  # Others may take either.
+        before, report = cancel_in_a_call(command), {}
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(before.id - 1))
+
+        def go_on():
+            if (threading.get_native_id(), libc.pthread_self()) == (before.id, before.handle.value):
+                report.update(exchange(command))
+
+        Thread(go_on).join()
+        if report:
+            return report
+    raise OSError(f"the place of thread {before.id} was not to be had")
+
+
 def fail_to_write(command):
     """Writes that begin the handshake and move nothing: the server is not heard."""
     session = sessions[command["session"]]
@@ -525,6 +629,9 @@ COMMANDS = {
     "exchange_in_two_threads": exchange_in_two_threads,
     "exchange_in_a_child": exchange_in_a_child,
     "exchange_in_children_of_one_pid": exchange_in_children_of_one_pid,
+    "cancel_in_a_call": lambda command: cancel_in_a_call(command) and None,
+    "exchange_in_the_place_of_another": exchange_in_the_place_of_another,
+    "exit_in_a_call": exit_in_a_call,
     "nested_exchanges": nested_exchanges,
     "pipelined_exchanges": pipelined_exchanges, "die_in_a_call": die_in_a_call,
     "interleaved_exchanges": interleaved_exchanges, "fail_to_write": fail_to_write,

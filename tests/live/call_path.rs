@@ -17,7 +17,7 @@ use self::lab::{Behaviour, Lab};
 macro_rules! on_release {
     ($module:ident, $name:literal) => {
         mod $module {
-            use anyhow::Result;
+            use anyhow::{Result, ensure};
 
             use super::{calls, check, sessions};
 
@@ -38,7 +38,11 @@ macro_rules! on_release {
 
             #[test]
             fn sessions_are_told_apart() -> Result<()> {
-                check($name, &sessions::SESSIONS).map(drop)
+                let outcome = check($name, &sessions::SESSIONS)?;
+                let abandoned = outcome.counters.get("abandoned_calls").copied();
+                // What is left behind in the kernel's tables is taken out.
+                ensure!(abandoned >= Some(sessions::ABANDONED), "{:?}", outcome.counters);
+                Ok(())
             }
 
             #[test]

@@ -9,6 +9,7 @@ mod export;
 mod filter_bio;
 mod lifecycle;
 mod record_replay;
+mod replaced;
 mod rules;
 mod sights;
 mod throughput;

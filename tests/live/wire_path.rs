@@ -27,5 +27,6 @@ mod secrets;
 mod servers;
 mod small_ring;
 mod tcx;
+mod tunnelled;
 mod under_way;
 mod ways;

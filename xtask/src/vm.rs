@@ -10,6 +10,7 @@ mod contents;
 mod cpio;
 mod guest;
 mod kernel;
+mod ktls;
 mod machine;
 mod report;
 
@@ -69,7 +70,7 @@ pub fn run(names: &[String], asked: Asked<'_>) -> Result<ExitCode> {
     run::build()?;
     install()?;
     let tests = contents::build_tests()?;
-    let memory = contents::write(&tests)?;
+    let memory = contents::write(&tests, &kernels)?;
     let mut results = Vec::new();
     for kernel in kernels {
         println!("== Linux {}", kernel.series);
@@ -99,7 +100,7 @@ pub fn check_oldest() -> Result<()> {
         println!("left out: `cargo xtask vm {}` brings what it takes", oldest.series);
         return Ok(());
     }
-    let memory = contents::write(&contents::build_tests()?)?;
+    let memory = contents::write(&contents::build_tests()?, &[oldest])?;
     let report = try_one(oldest, &memory, Asked::Programs)?;
     ensure!(report.is_good(), "{report}");
     Ok(())

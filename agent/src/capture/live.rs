@@ -372,7 +372,7 @@ impl<E: Enricher> Live<E> {
             Record::Owner { pid, socket, comm, .. } => {
                 let better = wire.owner(pid, &socket);
                 self.know(pid, comm);
-                if let Some(event) = better {
+                for event in better {
                     self.name(pid, sink);
                     sink.accept(&event.borrow());
                 }

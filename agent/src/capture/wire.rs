@@ -7,19 +7,21 @@
 //! - `shown` reads a secret's record, `attribution` finds the processes at both ends;
 //! - `telling` turns what an opened connection yields into events;
 //! - `unwanted` says what nobody reads, to be left unopened and, if it is long, uncopied;
-//! - `mirror` knows which flows are one connection, `plain` tells of HTTP without TLS;
+//! - `mirror` knows which flows are one connection, `nested` finds sessions within sessions,
+//!   `plain` tells of HTTP without TLS;
 //! - `resumption` remembers clients' certificates for the sessions that they resume.
 //!
 //! Opening happens on the drain thread: secrets must not be recorded and plaintext must, so it
 //! comes before the recorder. An AEAD opens gigabytes a second; the exchanges are rebuilt elsewhere.
 //!
-//! Bounds: connections by the flow table and, once that has let go of them, by
+//! Bounds: connections by the flow table, one more within each, and once that has let go of them by
 //! [`waiting::MAX_WAITING`]; sockets by [`flow::MAX_COOKIES`] each; ciphertext that waits by
 //! [`MAX_HELD`]; ends by [`attribution::MAX_OWNERS`].
 
 mod attribution;
 mod flow;
 mod mirror;
+mod nested;
 mod plain;
 mod resumption;
 mod shown;
@@ -41,8 +43,9 @@ use crate::{
         CaptureEvent,
         wire::{
             attribution::{Owners, observe},
-            flow::{Flow, MAX_COOKIES, sent_by},
+            flow::{Ends, Flow, MAX_COOKIES, sent_by},
             mirror::Sessions,
+            nested::Carried,
             plain::Plain,
             resumption::Clients,
             shown::shown,
@@ -231,14 +234,16 @@ impl Wire {
         }
     }
 
-    /// Notes whose a socket is; returns what is known better by that of a connection that was told
+    /// Notes whose a socket is; returns what is known better by that of connections that were told
     /// of. A client that sends its first request in one segment with the end of its handshake is
     /// seen at its socket only after that segment was.
-    pub fn owner(&mut self, pid: u32, socket: &Socket) -> Option<CaptureEvent<Bytes>> {
+    pub fn owner(&mut self, pid: u32, socket: &Socket) -> Vec<CaptureEvent<Bytes>> {
         self.counts.owners_evicted += u64::from(self.owners.note(pid, socket));
         let (source, destination) = (socket.local.into(), socket.remote.into());
-        let id = self.table.find(FlowKey { netns: socket.netns, source, destination })?;
-        self.flows.get_mut(&id)?.know_better(&self.pool, &mut self.owners)
+        let id = self.table.find(FlowKey { netns: socket.netns, source, destination });
+        let Self { flows, pool, owners, .. } = self;
+        let ids = id.into_iter().flat_map(|id| [id, nested::within(id)]);
+        ids.filter_map(|id| flows.get_mut(&id)?.know_better(pool, owners)).collect()
     }
 
     /// Ends of connections without TLS that nobody was seen at: the next tick tells of them.
@@ -337,15 +342,15 @@ impl Wire {
         flow.tls.resolve(&self.pool);
         // From the first record that opens, not from the first data: what a process writes may be
         // known by its call before it is on its way, as small segments wait for others.
-        if flow.is_open() && !was_open {
-            let session = flow.tls.session();
-            if let Some(first) = session.and_then(|session| self.sessions.claim(session, id)) {
-                return self.merge(id, first);
-            }
-            self.open_sockets.extend(flow.cookies.iter().map(|&cookie| (cookie, id)));
+        if flow.is_open() && !was_open && !self.claim(id) {
+            return;
         }
-        let mut last = flow.begun;
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let (mut last, mut carried) = (flow.begun, Vec::new());
         while let Some(output) = flow.tls.next_output() {
+            if flow.tunnel.is_some() {
+                carried.extend(Carried::by(&output));
+            }
             if flow.observed.is_none()
                 && matches!(output, Output::Data { .. })
                 && let Some(observed) = observe(id, flow, &self.pool, &mut self.owners)
@@ -359,6 +364,8 @@ impl Wire {
             let Some(output) = flow.recall(output, &mut self.clients, now) else { continue };
             last = flow.tell(output, now, out).unwrap_or(last);
         }
+        self.descend(id, carried, out);
+        let Some(flow) = self.flows.get_mut(&id) else { return };
         self.held = self.held.saturating_sub(flow.held);
         flow.held = flow.tls.held();
         self.held = self.held.saturating_add(flow.held);
@@ -380,25 +387,6 @@ impl Wire {
                 self.conclude(id, state, last, out);
             }
         }
-    }
-
-    /// Drops a flow that is the same connection as `first`, seen at another place.
-    fn merge(&mut self, mirror: FlowId, first: FlowId) {
-        let Some(mut flow) = self.flows.remove(&mirror) else { return };
-        self.waiting.strike(mirror, flow.wait.take());
-        self.held = self.held.saturating_sub(flow.held);
-        let own = self.flows.get_mut(&first).map(|known| known.absorb(&flow));
-        if let Some(own) = &own {
-            self.open_sockets.extend(own.iter().map(|&cookie| (cookie, first)));
-        }
-        self.leave(mirror, own.unwrap_or(flow.cookies));
-    }
-
-    /// Has the kernel half leave the sockets of a flow that is told of elsewhere.
-    fn leave(&mut self, mirror: FlowId, cookies: Vec<u64>) {
-        self.counts.mirrored += 1;
-        self.table.forget(mirror);
-        self.decisions.extend(cookies.into_iter().map(|cookie| (cookie, Capture::Ignored)));
     }
 
     /// Asks for the bare acknowledgements of connections with a hole, and for no others: what the
@@ -469,7 +457,8 @@ impl Wire {
         at: Timestamp,
         out: &mut Vec<CaptureEvent<Bytes>>,
     ) {
-        if let Some(flow) = self.flows.get(&id) {
+        // One that only passes, within another, has no end here.
+        if let Some(flow) = self.flows.get(&id).filter(|flow| flow.local != Ends::default()) {
             self.uncovered.push(reason, || flow.uncovered(reason, at, &mut self.owners));
             self.decisions.extend(flow.cookies.iter().map(|&cookie| (cookie, Capture::Ignored)));
         }
@@ -480,8 +469,9 @@ impl Wire {
         let Some(mut flow) = self.flows.remove(&id) else { return };
         self.waiting.strike(id, flow.wait.take());
         self.held = self.held.saturating_sub(flow.held);
-        self.owners.forget(flow.key);
-        flow.views.iter().for_each(|view| self.owners.forget(*view));
+        self.close_tunnel(&flow);
+        let places = flow.places().filter(|place| !place.carries);
+        places.for_each(|place| self.owners.forget(place.key));
         for cookie in &flow.cookies {
             // A listener's cookie may stand for another connection by now.
             if self.open_sockets.get(cookie) == Some(&id) {
@@ -491,5 +481,6 @@ impl Wire {
         if let Some(observed) = flow.observed {
             out.push(CaptureEvent::Close { at, session: observed.session, direction: None });
         }
+        self.end_nested(id, at, out);
     }
 }

@@ -116,6 +116,11 @@ pub fn parse(line: &str) -> Option<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        path::Path,
+        process::{Child, Command},
+    };
+
     use super::*;
 
     #[test]
@@ -134,6 +139,46 @@ mod tests {
     fn a_replaced_library_keeps_its_path() {
         let line = "7f0-7f1 r-xp 00000000 fe:00 5505 /usr/lib/libssl.so.1.1 (deleted)";
         assert_eq!(parse(line).unwrap().path, "/usr/lib/libssl.so.1.1");
+        // Once: the rest is what its owner called it.
+        let twice = parse(&format!("{line} (deleted)")).unwrap();
+        assert_eq!(twice.path, "/usr/lib/libssl.so.1.1 (deleted)");
+    }
+
+    /// A program that waits, by a copy of its own.
+    fn program(path: &Path) -> Child {
+        fs::copy("/bin/sleep", path).unwrap();
+        Command::new(path).arg("60").spawn().unwrap()
+    }
+
+    #[test]
+    fn what_was_replaced_is_opened_as_it_is_mapped_and_never_as_what_has_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, new) = (dir.path().join("sleep"), dir.path().join("sleep.new"));
+        let mut child = program(&path);
+        let mapped = || of_process(child.id(), |mapped| Path::new(mapped) == path).unwrap();
+        // Its parent may go on before it has mapped anything.
+        while mapped().is_empty() {
+            std::thread::yield_now();
+        }
+        fs::write(&new, b"another build").unwrap();
+        fs::rename(&new, &path).unwrap();
+        let found = mapped();
+        let [mapping] = &found[..] else { panic!("{found:?}") };
+        let opened = open(child.id(), mapping);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match opened {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes, fs::read("/bin/sleep").unwrap());
+            }
+            // Who may not follow the link finds another file under the path, and leaves it.
+            Err(error) => {
+                assert!(!nix::unistd::geteuid().is_root(), "{error}");
+                assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            }
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     discover::{
         handover::Handover,
         maps::{self, is_wanted},
-        system,
+        system::Directories,
     },
     sandbox::{
         broker::Handle,
@@ -122,8 +122,9 @@ pub struct Discoverer {
     return_probes_safe: bool,
     rescan: Duration,
     handover: Handover,
+    system: Directories,
     /// By what `maps` prints: avoids opening a file that was seen.
-    seen: LruCache<(String, u64), Option<Inode>>,
+    seen: LruCache<(String, u64), Inode>,
     executables: LruCache<Executable, Option<Inode>>,
     outcomes: HashMap<Inode, Outcome>,
     waiting: BinaryHeap<Reverse<(Instant, u32, Age)>>,
@@ -162,6 +163,7 @@ impl Discoverer {
             return_probes_safe,
             rescan,
             handover: Handover::default(),
+            system: Directories::default(),
             seen: LruCache::new(MAX_FILES),
             executables: LruCache::new(MAX_FILES),
             outcomes: HashMap::new(),
@@ -195,6 +197,7 @@ impl Discoverer {
             }
             if Instant::now() >= next_scan {
                 self.handover.release(&self.broker);
+                self.scan_system();
                 self.scan_processes();
                 next_scan = Instant::now() + self.rescan;
             }
@@ -239,7 +242,7 @@ impl Discoverer {
     }
 
     fn scan_system(&mut self) {
-        for path in system::libraries() {
+        for path in self.system.changed() {
             self.examine(&path.to_string_lossy(), File::open(&path));
         }
     }
@@ -255,14 +258,14 @@ impl Discoverer {
         // A process that is gone, or a kernel thread, has nothing to find.
         for mapping in maps::of_process(pid, is_wanted).unwrap_or_default() {
             let inode = match self.seen.get(&mapping.file) {
-                Some(&inode) => inode,
-                None => {
-                    let inode = self.examine(&mapping.path, maps::open(pid, &mapping));
-                    self.seen.put(mapping.file, inode);
-                    inode
-                }
+                Some(&inode) => Some(inode),
+                None => self.examine(&mapping.path, maps::open(pid, &mapping)),
             };
-            mapped.extend(inode);
+            // One that could not be opened, as its process has ended, others may map still.
+            if let Some(inode) = inode {
+                self.seen.put(mapping.file, inode);
+                mapped.push(inode);
+            }
         }
         if age == Age::Settled {
             self.cover(&mapped);
@@ -315,7 +318,7 @@ impl Discoverer {
         for pid in maps::processes().unwrap_or_default() {
             let mapped = maps::of_process(pid, is_wanted).unwrap_or_default();
             let mut inodes: Vec<_> =
-                mapped.iter().filter_map(|each| *self.seen.get(&each.file)?).collect();
+                mapped.iter().filter_map(|each| self.seen.get(&each.file).copied()).collect();
             inodes.extend(self.look_at_executable(pid));
             for inode in inodes {
                 self.handover.take_over(&self.broker, pid, inode);

@@ -30,6 +30,7 @@ pub mod sequence;
 pub mod classify;
 mod gate;
 pub mod proxy;
+pub mod tunnel;
 // what all of them count
 pub mod ledger;
 

@@ -6,13 +6,14 @@ use scopewatch_harness::openssl::{How, Opening};
 use super::lab::{Behaviour, Lab};
 
 /// Session objects that are used again.
-pub const SESSIONS: [(&str, Behaviour); 11] = [
+pub const SESSIONS: [(&str, Behaviour); 12] = [
     ("a handshake within the first write", a_handshake_within_the_first_write),
     ("an object cleared for another connection", an_object_cleared_for_another_connection),
     ("an object at the address of one freed", an_object_at_the_address_of_one_freed),
     ("an object freed by one of two owners", an_object_freed_by_one_of_two_owners),
     ("an exchange within a write on another", |lab| two(lab, "nested_exchanges")),
     ("a process killed inside a call", a_process_killed_inside_a_call),
+    ("a thread that ends inside a call", a_thread_that_ends_inside_a_call),
     ("two sessions that take turns", |lab| two(lab, "interleaved_exchanges")),
     ("a thread that writes and one that reads", a_thread_that_writes_and_one_that_reads),
     ("a child that inherits a session", a_child_that_inherits_a_session),
@@ -42,6 +43,21 @@ fn a_process_killed_inside_a_call(lab: &mut Lab) -> Result<()> {
         exchange(lab, name)?;
     }
     Ok(())
+}
+
+/// Calls of the two behaviours above that never return, at least.
+pub const ABANDONED: u64 = 8;
+
+/// The process and the session go on: in another thread, and in one that has its id and its stack.
+fn a_thread_that_ends_inside_a_call(lab: &mut Lab) -> Result<()> {
+    lab.client().open("one", Opening::default())?;
+    exchange(lab, "before")?;
+    for how in ["exit_in_a_call", "cancel_in_a_call"] {
+        lab.client().make(how, "one")?;
+        exchange(lab, how)?;
+    }
+    exchange_by(lab, "exchange_in_the_place_of_another", "in-its-place")?;
+    exchange(lab, "after").map(drop)
 }
 
 fn a_handshake_within_the_first_write(lab: &mut Lab) -> Result<()> {

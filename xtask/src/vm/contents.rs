@@ -1,7 +1,8 @@
 //! What the machines' memory holds: the agent, its tests, and the programs that tests run, each
 //! with the libraries that it loads.
 //!
-//! In: this machine's files. Out: one archive, which every kernel unpacks when it starts.
+//! In: this machine's files, and modules of the kernels. Out: one archive, which every kernel unpacks
+//! when it starts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{agent, openssl::RELEASES, target_dir};
 use serde_json::Value;
 
-use super::cpio::Archive;
+use super::{cpio::Archive, kernel::Kernel, ktls};
 use crate::process;
 
 /// Where the repository's own programs stand in the machine: a target directory like any other.
@@ -96,11 +97,11 @@ fn executable(messages: &str) -> Option<PathBuf> {
     paths.next_back()
 }
 
-/// Writes the archive; where it is.
+/// Writes the archive for these kernels; where it is.
 ///
 /// # Errors
 /// When a program is missing, or a file cannot be read or written.
-pub fn write(tests: &Path) -> Result<PathBuf> {
+pub fn write(tests: &Path, kernels: &[&Kernel]) -> Result<PathBuf> {
     let mut files = Files::default();
     files.program(&agent::binary()?, &format!("{BUILT}/scopewatch"));
     // By what runs: a build may have put another in its place since.
@@ -118,6 +119,13 @@ pub fn write(tests: &Path) -> Result<PathBuf> {
         let name = release.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.tree(&release.dir(), &format!("{PEERS}/{name}"))?;
         files.libraries_below(&release.dir());
+    }
+    for kernel in kernels {
+        let (release, modules) = kernel.modules(&ktls::NAMES)?;
+        for path in modules {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.add(&format!("{}/{release}/{name}", ktls::MODULES), &path);
+        }
     }
     let dir = target_dir().join("vm");
     fs::create_dir_all(&dir).context("make a place for the archive")?;

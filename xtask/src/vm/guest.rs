@@ -19,7 +19,7 @@ use nix::{
 };
 use scopewatch_harness::agent::{self, Agent};
 
-use super::{Asked, contents, report};
+use super::{Asked, contents, ktls, report};
 use crate::bench::load::{LOADS, Server};
 
 /// Where the report goes.
@@ -74,6 +74,7 @@ pub fn run(asked: Asked<'_>) -> Result<ExitCode> {
             Asked::Tests(names) => {
                 capabilities(&mut report);
                 live_tests(&mut report, names);
+                report.step("TLS by the kernel", kernel_tls);
             }
             Asked::Soak(seconds) => report.step("soak", |report| soak(report, seconds)),
         }
@@ -124,6 +125,16 @@ fn live_tests(report: &mut Report, names: &[String]) {
         }
         report.relay(command.args(names))
     });
+}
+
+/// Kernels before Debian 12's have no module for it, and are left out.
+fn kernel_tls(report: &mut Report) -> Result<()> {
+    let modules = ktls::modules()?;
+    if modules.is_empty() {
+        return report.say("left out: this kernel has no module `tls`");
+    }
+    ktls::a_file_that_the_kernel_encrypts_is_told_of_completely(&modules)?;
+    report.say("what the kernel encrypted was told of completely")
 }
 
 /// Loads a server with new and with kept connections at once, first with calls probed, which is

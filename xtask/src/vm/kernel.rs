@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use scopewatch_harness::target_dir;
 
-use crate::setup::archive::Archive;
+use crate::{process, setup::archive::Archive};
 
 /// A series of kernels.
 #[derive(Debug, Eq, PartialEq)]
@@ -80,6 +80,44 @@ impl Kernel {
         image_below(&dir)
             .with_context(|| format!("the package of Linux {} has no image", self.series))
     }
+
+    /// Its modules of these names, and the kernel's release: those that are not built in, and came with
+    /// the image.
+    ///
+    /// # Errors
+    /// When it cannot be had, or a module cannot be unpacked.
+    pub fn modules(&self, names: &[&str]) -> Result<(String, Vec<PathBuf>)> {
+        self.image()?;
+        let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+        let places = ["lib/modules", "usr/lib/modules"].map(|place| self.dir().join(place));
+        let mut releases = places.into_iter().flat_map(below);
+        // Since 7.3 modules are in a package of their own.
+        let release = releases.find(|entry| entry.path().join("kernel").is_dir());
+        let Some(release) = release else { return Ok((String::new(), Vec::new())) };
+        let mut found = modules_below(&release.path().join("kernel"), names);
+        for path in found.iter_mut().filter(|path| path.extension().is_some_and(|it| it == "xz")) {
+            let arguments = [Path::new("--decompress"), Path::new("--force"), path.as_path()];
+            process::run(&mut process::command("xz", &arguments))?;
+            *path = path.with_extension("");
+        }
+        Ok((release.file_name().to_string_lossy().into_owned(), found))
+    }
+}
+
+/// Files of the modules of these names, some of them compressed.
+fn modules_below(dir: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(modules_below(&path, names));
+        } else if let Some((name, "ko" | "ko.xz")) = name.split_once('.')
+            && names.contains(&name)
+        {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// The image among a package's files: in `boot`, or since 7.3 beside the modules.
@@ -152,6 +190,20 @@ mod tests {
             fs::write(&path, "").unwrap();
             assert_eq!(image_below(dir.path()), Some(path));
         }
+    }
+
+    #[test]
+    fn modules_are_found_by_their_names_compressed_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let net = dir.path().join("net/tls");
+        fs::create_dir_all(&net).unwrap();
+        for name in ["tls.ko", "tls_other.ko", "tls.txt"] {
+            fs::write(net.join(name), "").unwrap();
+        }
+        fs::write(dir.path().join("gcm.ko.xz"), "").unwrap();
+        let mut found = modules_below(dir.path(), &["gcm", "tls"]);
+        found.sort();
+        assert_eq!(found, [dir.path().join("gcm.ko.xz"), net.join("tls.ko")]);
     }
 
     #[test]

@@ -173,13 +173,17 @@ fn holders(
     pool: &SecretPool,
     owners: &mut Owners,
 ) -> Ends<Option<Holder>> {
-    let mut seen = owners.of(flow.key);
-    for view in &flow.views {
-        let there = owners.of(*view);
-        seen = Ends { a: seen.a.or(there.a), b: seen.b.or(there.b) };
-    }
     // The end that opened nothing because the other had shown the same before.
     flow.tls.attribute(pool);
+    let derived = |pid: &u32| flow.tls.origins().iter().any(|origin| origin.pid == *pid);
+    let mut seen = Ends::<Option<u32>>::default();
+    for place in flow.places() {
+        let there = owners.of(place.key);
+        // Whose socket carries it is an end of it only if it has its keys: a proxy has not.
+        let is_end = |pid: &u32| !place.carries || derived(pid);
+        let (a, b) = (there.a.filter(is_end), there.b.filter(is_end));
+        seen = Ends { a: seen.a.or(a), b: seen.b.or(b) };
+    }
     let at_socket = |pid| Holder { pid, attribution: Attribution::SocketCall };
     let mut holders = Ends { a: seen.a.map(at_socket), b: seen.b.map(at_socket) };
     // Who derived the keys but was not seen at a socket may hold an end of this host that is left:

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     flow::chunk::{Direction, Handshake},
     tls::open::Connection,
-    wire::{Side, segment::FlowKey},
+    wire::{FlowId, Side, segment::FlowKey, tunnel::Tunnel},
 };
 
 /// Sockets at which one connection may be seen: its two ends, and both ends of each pair of
@@ -20,8 +20,8 @@ pub(super) struct Flow {
     pub tls: Connection,
     /// Addresses of side A and side B.
     pub key: FlowKey,
-    /// The same ends as other places of this host have them; see `mirror`.
-    pub views: Vec<FlowKey>,
+    /// Other places of this host at which it was seen; see `mirror`.
+    pub views: Vec<Place>,
     pub begun: Timestamp,
     /// Sockets at which it was seen, at most [`MAX_COOKIES`], and whether an end is on this host.
     pub cookies: Vec<u64>,
@@ -42,6 +42,27 @@ pub(super) struct Flow {
     pub handshake: Arc<Handshake>,
     /// The client that a PROXY header before it named.
     pub proxied_for: Option<IpAddr>,
+    /// Looks for a session within this one, as long as there may be one.
+    pub tunnel: Option<Tunnel>,
+    /// The session within which this one is; see `nested`.
+    pub outer: Option<Outer>,
+}
+
+/// Where a connection is seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Its addresses there, from side A to side B.
+    pub key: FlowKey,
+    /// Whether they are those of another connection, which carries it.
+    pub carries: bool,
+}
+
+/// A session that carries another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outer {
+    pub flow: FlowId,
+    /// The socket at which it was seen first.
+    pub cookie: u64,
 }
 
 impl Flow {
@@ -63,7 +84,15 @@ impl Flow {
             observed: None,
             handshake: Arc::default(),
             proxied_for: None,
+            tunnel: Some(Tunnel::default()),
+            outer: None,
         }
+    }
+
+    /// Every place of this host at which it was seen.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        let own = Place { key: self.key, carries: self.outer.is_some() };
+        std::iter::once(own).chain(self.views.iter().copied())
     }
 
     /// Whether a secret has opened it.

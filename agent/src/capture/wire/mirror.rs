@@ -8,9 +8,13 @@
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
+use scopewatch_common::Capture;
 
+use super::{
+    Wire,
+    flow::{Flow, MAX_COOKIES, Place},
+};
 use crate::{
-    capture::wire::flow::{Flow, MAX_COOKIES},
     tls::secret::Index,
     wire::{FlowId, Side},
 };
@@ -36,6 +40,51 @@ impl Sessions {
         let first = *self.0.get_or_insert(session, || flow);
         (first != flow).then_some(first)
     }
+
+    /// Notes that `flow` carries `session`, whoever did before.
+    pub fn pass_on(&mut self, session: Index, flow: FlowId) {
+        self.0.put(session, flow);
+    }
+}
+
+impl Wire {
+    /// Claims the session that was opened for a flow; whether it is to be told from there.
+    pub(super) fn claim(&mut self, id: FlowId) -> bool {
+        let Some(flow) = self.flows.get(&id) else { return false };
+        if let Some(session) = flow.tls.session()
+            && let Some(first) = self.sessions.claim(session, id)
+        {
+            if !self.yields(first, id) {
+                self.merge(id, first);
+                return false;
+            }
+            self.sessions.pass_on(session, id);
+            self.merge(first, id);
+        }
+        let cookies = self.flows.get(&id).into_iter().flat_map(|flow| &flow.cookies);
+        self.open_sockets.extend(cookies.map(|&cookie| (cookie, id)));
+        true
+    }
+
+    /// Drops a flow that is the same connection as `first`, seen at another place.
+    fn merge(&mut self, mirror: FlowId, first: FlowId) {
+        let Some(mut flow) = self.flows.remove(&mirror) else { return };
+        self.waiting.strike(mirror, flow.wait.take());
+        self.held = self.held.saturating_sub(flow.held);
+        self.close_tunnel(&flow);
+        let own = self.flows.get_mut(&first).map(|known| known.absorb(&flow));
+        if let Some(own) = &own {
+            self.open_sockets.extend(own.iter().map(|&cookie| (cookie, first)));
+        }
+        self.leave(mirror, own.unwrap_or(flow.cookies));
+    }
+
+    /// Has the kernel half leave the sockets of a flow that is told of elsewhere.
+    pub(super) fn leave(&mut self, mirror: FlowId, cookies: Vec<u64>) {
+        self.counts.mirrored += 1;
+        self.table.forget(mirror);
+        self.decisions.extend(cookies.into_iter().map(|cookie| (cookie, Capture::Ignored)));
+    }
 }
 
 impl Flow {
@@ -44,7 +93,8 @@ impl Flow {
     pub(super) fn absorb(&mut self, mirror: &Self) -> Vec<u64> {
         let turned = self.tls.client() != mirror.tls.client();
         if self.views.len() < MAX_VIEWS {
-            self.views.push(if turned { mirror.key.reversed() } else { mirror.key });
+            let key = if turned { mirror.key.reversed() } else { mirror.key };
+            self.views.push(Place { key, carries: mirror.outer.is_some() });
         }
         for side in [Side::A, Side::B] {
             let there = if turned { side.other() } else { side };

@@ -196,8 +196,9 @@ impl Flow {
             Side::A => (a, b),
             Side::B => (b, a),
         };
+        let carrier = self.outer.map(|outer| outer.cookie);
         Socket {
-            cookie: self.cookies.first().copied().unwrap_or(0),
+            cookie: self.cookies.first().copied().or(carrier).unwrap_or(0),
             local: local.socket_addr(),
             remote: remote.socket_addr(),
             netns,

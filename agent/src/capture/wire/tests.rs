@@ -7,6 +7,7 @@ mod bounds;
 mod crowd;
 mod handshake;
 mod loss;
+mod nested;
 
 use std::{
     net::{IpAddr, SocketAddr},

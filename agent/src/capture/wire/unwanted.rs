@@ -31,6 +31,10 @@ impl Wire {
         let Some(observed) = flow.observed.filter(|observed| observed.session == session) else {
             return false;
         };
+        // What carries another session, or may yet, is read for that one.
+        if flow.tunnel.is_some() {
+            return true;
+        }
         // Seen from side A, as seeing from an end and back is the same.
         let direction = observed.sees(direction);
         let from = sender(direction);

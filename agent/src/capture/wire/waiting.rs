@@ -65,8 +65,8 @@ impl Waiting {
         }
     }
 
-    /// Connections that what is shown may open.
-    pub fn for_secret(&self, shown: &Shown) -> Vec<FlowId> {
+    /// Connections that what is shown may open, the oldest first.
+    pub fn for_secret(&self, shown: &Shown) -> BTreeSet<FlowId> {
         shown.indexes().filter_map(|index| self.by_index.get(&index)).flatten().copied().collect()
     }
 

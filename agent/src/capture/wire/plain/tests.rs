@@ -79,7 +79,7 @@ impl Host {
             if side == Side::A { (source, destination) } else { (destination, source) };
         let (local, remote) = (local.socket_addr(), remote.socket_addr());
         let better = self.wire.owner(pid, &Socket { cookie: 0, local, remote, netns });
-        assert_eq!(better, None, "who is at a plain connection is asked when it is told of");
+        assert_eq!(better, [], "who is at a plain connection is asked when it is told of");
     }
 
     fn exchange(&mut self, places: &[Place]) {
