@@ -124,8 +124,8 @@ pub fn check_long_answers(release: &str) -> Result<()> {
         release,
         &[("answers that last", |lab| {
             lab.client().open("one", Opening::default())?;
-            for _ in 0..2 {
-                let request = lab.request_bytes(ANSWER)?;
+            for more in 0..2 {
+                let request = lab.request_bytes(ANSWER + more)?;
                 let how = How { piece: 16 * 1024, ..How::default() };
                 let exchanged = lab.client().exchange("one", &request, how)?;
                 lab.tell(request, exchanged);

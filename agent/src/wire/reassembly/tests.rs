@@ -213,6 +213,17 @@ fn window_overflow_gives_up_the_first_hole_only() {
 }
 
 #[test]
+fn a_segment_that_comes_megabytes_late_is_no_loss() {
+    let segment = "x".repeat(65_483);
+    let mut rig = Rig::new();
+    let starts = (1000..).step_by(segment.len()).take(48);
+    for seq in starts.clone().skip(1).chain(starts.take(1)) {
+        rig.bytes(seq, &segment);
+    }
+    rig.gives(&segment.repeat(48));
+}
+
+#[test]
 fn without_a_budget_nothing_waits() {
     let mut rig = Rig::with_budget(0);
     rig.bytes(1003, "def");
