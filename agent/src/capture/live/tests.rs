@@ -1,3 +1,5 @@
+//! Records become events: processes are named as long as they can be.
+
 use scopewatch_common::{ABI_VERSION, Header, RecordKind, Session, SocketRecord};
 use zerocopy::IntoBytes as _;
 

@@ -1,3 +1,5 @@
+//! What is written is what serde says, and is called canonical exactly where it is.
+
 use std::collections::BTreeMap;
 
 use proptest::{
