@@ -81,8 +81,12 @@ pub fn pass_over(
     }
     // SAFETY: a plain integer, read once.
     let end = if skips { unsafe { SKIPS.get(key) }.copied().unwrap_or(seq) } else { seq };
-    let limit = end.wrapping_sub(seq);
-    let limit = if limit > i32::MAX as u32 { 0 } else { limit };
+    let mut limit = end.wrapping_sub(seq);
+    if limit > i32::MAX as u32 {
+        // It lies behind, and will seem to lie ahead again when numbers have come half-way round.
+        let _ = SKIPS.remove(key);
+        limit = 0;
+    }
     let Payload { at: base, len } = payload;
     let Place { head, have, state, .. } = before;
     let mut walk = Walk { base, len, limit, at, done: 0, head, have, state };

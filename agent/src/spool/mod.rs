@@ -8,6 +8,7 @@
 
 pub mod filesystem;
 mod ledger;
+mod pending;
 pub mod reader;
 pub mod segment;
 mod state;

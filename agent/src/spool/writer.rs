@@ -12,8 +12,9 @@ use crate::spool::{
     Lane, MAX_SINK_NAME, MAX_SINKS, Options, Recovered, SyncPolicy,
     filesystem::{File, Filesystem},
     ledger::{Found, Ledger, SinkEntry},
+    pending::Pending,
     reader::Frames,
-    segment::{self, HEADER_BYTES, Header, MAX_PAYLOAD, RunName},
+    segment::{self, HEADER_BYTES, Header, RunName},
     state::{Segment, Spool, State},
 };
 
@@ -84,30 +85,6 @@ struct Active<F: Filesystem> {
     length: u64,
     /// Numbers of the first and last record that are not on disk yet, and how many there are.
     unsynced: Option<((u64, u64), u64)>,
-}
-
-/// Records that wait for the commit.
-#[derive(Debug, Default)]
-struct Pending {
-    /// Their frames, one behind the other, with heads that the segment has yet to give.
-    frames: Vec<u8>,
-    /// Number and length of each.
-    records: Vec<(u64, usize)>,
-}
-
-impl Pending {
-    /// Makes the frames those of a segment.
-    fn give_heads(&mut self, seed: u32) {
-        let mut rest = self.frames.as_mut_slice();
-        for (number, length) in &self.records {
-            let Some((frame, after)) = rest.split_at_mut_checked(segment::FRAME_BYTES + length)
-            else {
-                return;
-            };
-            segment::give_head(frame, seed, *number);
-            rest = after;
-        }
-    }
 }
 
 impl<F: Filesystem> Writer<F> {
@@ -192,18 +169,7 @@ impl<F: Filesystem> Writer<F> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let number = self.next;
-        let Pending { frames, records } = &mut self.lane(lane).pending;
-        let start = frames.len();
-        frames.extend_from_slice(&segment::NO_HEAD);
-        let written = write(frames);
-        let length = frames.len().saturating_sub(start + segment::FRAME_BYTES);
-        let fits = (1..=MAX_PAYLOAD).contains(&length);
-        if written.is_ok() && fits {
-            records.push((number, length));
-        } else {
-            frames.truncate(start);
-        }
-        written?;
+        let fits = self.lane(lane).pending.push(number, write)?;
         self.next += 1;
         if !fits {
             self.drop_records(lane, Why::Bound, self.run, self.base, (number, number), 1);
@@ -301,19 +267,16 @@ impl<F: Filesystem> Writer<F> {
 
     fn write(&mut self, lane: Lane) {
         let mut pending = mem::take(&mut self.lane(lane).pending);
-        let (Some(first), Some(last)) = (pending.records.first(), pending.records.last()) else {
-            return;
-        };
-        let (range, count) = ((first.0, last.0), pending.records.len() as u64);
-        let bytes = pending.frames.len() + HEADER_BYTES;
-        if let Err(why) = self.make_room(lane, bytes as u64) {
+        let Some(range) = pending.range() else { return };
+        let count = pending.count();
+        let bytes = pending.bytes() + HEADER_BYTES as u64;
+        if let Err(why) = self.make_room(lane, bytes) {
             self.drop_records(lane, why, self.run, self.base, range, count);
         } else if self.write_to_segment(lane, &mut pending, range).is_err() {
             self.drop_records(lane, Why::Disk, self.run, self.base, range, count);
             self.release_reserve();
         }
-        let pending =
-            Pending { frames: cleared(pending.frames), records: cleared(pending.records) };
+        pending.clear();
         self.lane(lane).pending = pending;
     }
 
@@ -332,16 +295,15 @@ impl<F: Filesystem> Writer<F> {
             None => self.begin(lane, first)?,
         };
         let Active { mut file, header, length, unsynced } = active;
-        pending.give_heads(header.seed());
-        if let Err(error) = file.write_at(length, &pending.frames) {
+        if let Err(error) = file.write_at(length, pending.frames(header.seed())) {
             // Half a write is no frame. Should the file not be cut, reading ends there.
             let _ = file.truncate(length);
             self.lane(lane).active = Some(Active { file, header, length, unsynced });
             self.seal(lane);
             return Err(error);
         }
-        let length = length + pending.frames.len() as u64;
-        let count = pending.records.len() as u64;
+        let length = length + pending.bytes();
+        let count = pending.count();
         let mut state = self.spool.state();
         let segments = state.lane_mut(lane);
         match segments.back_mut().filter(|segment| segment.header == header) {
@@ -503,12 +465,6 @@ impl<F: Filesystem> Writer<F> {
             let _ = released;
         }
     }
-}
-
-/// The same space, empty.
-fn cleared<T>(mut list: Vec<T>) -> Vec<T> {
-    list.clear();
-    list
 }
 
 /// Reads the directory and mends it.

@@ -137,7 +137,6 @@ pub fn check_long_answers(release: &str) -> Result<()> {
     // At both ends; how much goes by how soon the agent asks.
     let of = |name| outcome.counters.get(name).copied().unwrap_or_default();
     let copied = of("data_bytes");
-    println!("{copied} bytes copied, {} not", of("not_copied_bytes"));
     ensure!(copied < 3 * ANSWER, "nearly all of it was copied: {:?}", outcome.counters);
     ensure!(of("not_copied_bytes") + copied >= 4 * ANSWER, "untold: {:?}", outcome.counters);
     ensure!(of("gaps") == 0, "what was passed over was taken for lost: {:?}", outcome.counters);
