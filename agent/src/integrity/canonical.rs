@@ -53,6 +53,13 @@ pub fn is_canonical_without(json: &str, name: &str) -> bool {
     tidy::is_canonical_without(json, name)
 }
 
+/// Whether a member of that name stands before another in canonical form. Both are of ASCII, whose order
+/// is that of UTF-16 units.
+#[must_use]
+pub fn precedes(name: &str, other: &str) -> bool {
+    tidy::precedes(name.as_bytes(), other.as_bytes())
+}
+
 /// The long way, which any JSON may go.
 fn append_any(json: &str, leave_out: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
     let mut reader = Reader { text: json, at: 0 };

@@ -14,7 +14,10 @@ use std::{
 use serde::ser::{self, Error as _, Serialize};
 use serde_json::{Error, Result};
 
-use crate::{integrity::canonical::MAX_INTEGER, text::is_hostile};
+use crate::{
+    integrity::canonical::{MAX_INTEGER, precedes},
+    text::is_hostile,
+};
 
 /// What serde_json calls a value that is JSON already ([`serde_json::value::RawValue`]), as other
 /// formats know it, too. A test of `event/shared.rs` notices if that ever changes.
@@ -332,8 +335,7 @@ impl Parts<'_, '_> {
     /// A member; that of raw JSON has no name.
     fn member<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
         if !self.writer.is_raw {
-            // Of ASCII, the order is that of UTF-16 units.
-            let follows = self.count == 0 || self.previous < name;
+            let follows = self.count == 0 || precedes(self.previous, name);
             self.writer.is_canonical &= follows && name.is_ascii();
             self.separate();
             self.previous = name;

@@ -34,8 +34,8 @@ fn has_control(text: &[u8]) -> bool {
     text.iter().fold(false, |control, byte| control | (*byte < b' '))
 }
 
-/// Whether a name stands before another. Most differ at once.
-fn precedes(name: &[u8], other: &[u8]) -> bool {
+/// Whether a name of ASCII stands before another. Most differ at once.
+pub(super) fn precedes(name: &[u8], other: &[u8]) -> bool {
     match (name, other) {
         ([a, ..], [b, ..]) if a != b => a < b,
         _ => name < other,
