@@ -18,6 +18,7 @@ mod lines;
 mod marks;
 mod matrix;
 mod namespaces;
+mod netns;
 mod node;
 mod pair;
 mod places;

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, ChildStdout, Stdio},
     time::Duration,
 };
 
@@ -17,7 +17,10 @@ use scopewatch_harness::{
 };
 use serde_json::{Value, json};
 
-use super::lab::is_on;
+use super::{
+    lab::is_on,
+    netns::{ip, remove, serve, within},
+};
 use crate::{EVENTS_TIMEOUT, clean};
 
 const NAMESPACES: [&str; 2] = ["scopewatch-one", "scopewatch-two"];
@@ -58,29 +61,12 @@ impl Namespaces {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        for name in NAMESPACES {
-            // What is not there need not be removed.
-            let _gone = child::output(Command::new("ip").args(["netns", "del", name]), b"");
-        }
+        remove(&NAMESPACES);
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
-    child::checked(Command::new("ip").args(arguments), b"").map(drop)
-}
-
-fn within(name: &str, program: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", name, program]);
-    command
-}
-
-fn serve(name: &str, certificates: &Certificates) -> Result<Reaped> {
-    let mut command = within(name, "openssl");
-    command.args(["s_server", "-quiet", "-www", "-accept", &PORT.to_string(), "-cert"]);
-    command.arg(&certificates.server).arg("-key").arg(&certificates.server_key);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut server = Reaped::start(&mut command)?;
+fn serve_in(name: &str, certificates: &Certificates) -> Result<Reaped> {
+    let mut server = serve(within(name, "openssl"), &PORT.to_string(), certificates)?;
     wait_until("s_server to listen", Duration::from_secs(5), || {
         ensure!(server.ended()?.is_none(), "s_server ended");
         let mut probe = within(name, "sh");
@@ -122,7 +108,8 @@ fn equal_addresses_in_two_namespaces_are_told_apart() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let certificates = Certificates::make(dir.path())?;
     let namespaces = Namespaces::make()?;
-    let servers = [serve(NAMESPACES[0], &certificates)?, serve(NAMESPACES[1], &certificates)?];
+    let servers =
+        [serve_in(NAMESPACES[0], &certificates)?, serve_in(NAMESPACES[1], &certificates)?];
     let mut agent = Agent::run(dir.path())?;
     let mut clients = Vec::new();
     for name in NAMESPACES {

@@ -11,14 +11,17 @@ use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{
     agent::Agent,
     certs::Certificates,
-    child::{self, Reaped},
+    child,
     clients::{Reply, Request, curl},
     events::{number, text},
-    require_root, wait_until,
+    require_root,
 };
 use serde_json::json;
 
-use super::lab::{Lab, is_on};
+use super::{
+    lab::{Lab, is_on},
+    netns::{ask, ip, remove, serve, within},
+};
 use crate::{EVENTS_TIMEOUT, clean};
 
 /// Prints the status, the length and the port of one exchange through a memory BIO.
@@ -152,25 +155,12 @@ impl Line {
         }
         Ok(line)
     }
-
-    fn command(namespace: &str, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace, program]);
-        command
-    }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        for namespace in NAMESPACES {
-            // What is not there need not be removed.
-            let _gone = child::output(Command::new("ip").args(["netns", "del", namespace]), b"");
-        }
+        remove(&NAMESPACES);
     }
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    child::checked(Command::new("ip").args(arguments), b"").map(drop)
 }
 
 #[test]
@@ -199,23 +189,11 @@ fn check_between_namespaces((address, port): (&str, u16), translation: &str) -> 
     let line = Line::lay()?;
     let [here, there] = NAMESPACES;
     if !translation.is_empty() {
-        child::checked(Line::command(there, "nft").arg(translation), b"")?;
+        child::checked(within(there, "nft").arg(translation), b"")?;
     }
-    let mut command = Line::command(here, "openssl");
-    command.args(["s_server", "-quiet", "-www", "-accept", "4433", "-cert"]);
-    command.arg(&certificates.server).arg("-key").arg(&certificates.server_key);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = Reaped::start(&mut command)?;
+    let server = serve(within(here, "openssl"), "4433", &certificates)?;
     let mut agent = Agent::run(dir.path())?;
-    let mut client = 0;
-    wait_until("s_server to answer", Duration::from_secs(5), || {
-        let mut command = Line::command(there, "curl");
-        command.args(["-q", "-s", "-k", "--http1.1", "--noproxy", "*", "-o", "/dev/null"]);
-        command.arg(format!("https://{address}:{port}/status"));
-        let mut curl = Reaped::start(&mut command)?;
-        client = curl.pid();
-        Ok(curl.wait(Duration::from_secs(5))?.success().then_some(()))
-    })?;
+    let client = ask(|| within(there, "curl"), &format!("https://{address}:{port}/status"))?;
     let is_it = |event: &&serde_json::Value| is_on(event, 4433);
     agent.log().wait_for("the event", EVENTS_TIMEOUT, |events| events.iter().any(|e| is_it(&e)))?;
     // The other end's, if there were one.

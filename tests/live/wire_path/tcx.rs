@@ -1,11 +1,7 @@
 //! Packets at the interfaces, as on a host without cgroup v2: on loopback, and on an interface that
 //! comes while the agent runs and leads to another network namespace.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use scopewatch_harness::{
@@ -14,11 +10,14 @@ use scopewatch_harness::{
     child::{self, Reaped},
     clients::curl,
     events::text,
-    require_root, wait_until,
+    require_root,
 };
 use serde_json::{Value, json};
 
-use super::lab::{Lab, is_on};
+use super::{
+    lab::{Lab, is_on},
+    netns::{ask, ip, remove, serve, within},
+};
 use crate::{EVENTS_TIMEOUT, clean};
 
 const CONFIGURATION: &str = "capture:\n  packets: tcx\n";
@@ -53,23 +52,13 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // What is not there need not be removed.
-        let _gone = child::output(Command::new("ip").args(["netns", "del", NAMESPACE]), b"");
+        remove(&[NAMESPACE]);
     }
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    child::checked(Command::new("ip").args(arguments), b"").map(drop)
 }
 
 /// A program at one end of the line.
 fn at(end: &str, program: &str) -> Command {
-    if end == HERE {
-        return Command::new(program);
-    }
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", NAMESPACE, program]);
-    command
+    if end == HERE { Command::new(program) } else { within(NAMESPACE, program) }
 }
 
 /// Whether the kernel has TCX. Where it has not, that is told, and the agent goes on without packets.
@@ -138,22 +127,10 @@ fn check(server: &str, client: &str, role: &str) -> Result<()> {
     let certificates = Certificates::make(dir.path())?;
     let mut agent = Agent::run_configured(dir.path(), CONFIGURATION)?;
     let line = Line::lay()?;
-    let mut command = at(server, "openssl");
-    command.args(["s_server", "-quiet", "-www", "-accept", &format!("{server}:{PORT}"), "-cert"]);
-    command.arg(&certificates.server).arg("-key").arg(&certificates.server_key);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let s_server = Reaped::start(&mut command)?;
+    let s_server = serve(at(server, "openssl"), &format!("{server}:{PORT}"), &certificates)?;
     // Interfaces that have come are looked for once a second.
     std::thread::sleep(Duration::from_secs(2));
-    let mut asker = 0;
-    wait_until("s_server to answer", Duration::from_secs(5), || {
-        let mut command = at(client, "curl");
-        command.args(["-q", "-s", "-k", "--http1.1", "--noproxy", "*", "-o", "/dev/null"]);
-        command.arg(format!("https://{server}:{PORT}/status"));
-        let mut curl = Reaped::start(&mut command)?;
-        asker = curl.pid();
-        Ok(curl.wait(Duration::from_secs(5))?.success().then_some(()))
-    })?;
+    let asker = ask(|| at(client, "curl"), &format!("https://{server}:{PORT}/status"))?;
     check_others(server, client)?;
     let is_it = |event: &&Value| is_on(event, PORT);
     agent.log().wait_for("the event", EVENTS_TIMEOUT, |events| events.iter().any(|e| is_it(&e)))?;
