@@ -350,8 +350,8 @@ pub const fn session_stream_key(session: Session, tgid: u32, way: Way) -> [u64; 
 }
 
 /// Smallest fragment of a TLS record that is passed over unopened, in bytes, and shortest call that
-/// is. Messages after the
-/// handshake (KeyUpdate, tickets) look like data from outside and must be read; they are smaller.
+/// is. Messages after the handshake (KeyUpdate, tickets) look like data from outside and must be
+/// read; they are smaller.
 pub const MIN_SKIPPED: u32 = 1024;
 
 /// Payloads of a connection that are looked at for the start of TLS before it is ignored: proxy

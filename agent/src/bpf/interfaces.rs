@@ -19,12 +19,9 @@ use aya::{
 };
 use nix::{ifaddrs::getifaddrs, net::if_::if_nameindex};
 
-use crate::{
-    bpf::{
-        BpfError,
-        load::{first_line, map_error, program_error},
-    },
-    failure::chain,
+use crate::bpf::{
+    BpfError,
+    load::{map_error, program_error, reason},
 };
 
 /// The programs, with the way that each looks.
@@ -68,14 +65,13 @@ impl Interfaces {
     /// # Errors
     /// It is possible at none, with the reason as one line.
     pub fn attach(ebpf: &mut Ebpf) -> Result<Self, String> {
-        let one_line = |error: BpfError| first_line(&chain(&error)).to_owned();
         let headers = ebpf.take_map(LINK_HEADERS).ok_or("the object lacks a map")?;
         let headers =
-            Table::try_from(headers).map_err(|error| one_line(map_error(LINK_HEADERS, error)))?;
+            Table::try_from(headers).map_err(|error| reason(&map_error(LINK_HEADERS, error)))?;
         for (name, _) in PROGRAMS {
             classifier(ebpf, name)
                 .and_then(|it| it.load().map_err(|error| program_error(name, error)))
-                .map_err(one_line)?;
+                .map_err(|error| reason(&error))?;
         }
         let mut interfaces = Self { headers, links: HashMap::new(), left: HashSet::new() };
         let refused = interfaces.follow(ebpf);
@@ -119,14 +115,13 @@ impl Interfaces {
             return Err(format!("its packets are seen at {master}"));
         }
         let header = header_of(interface.hardware).ok_or("its link layer is not known")?;
-        let one_line = |error: BpfError| first_line(&chain(&error)).to_owned();
         self.headers
             .insert(interface.index, header, 0)
-            .map_err(|error| one_line(map_error(LINK_HEADERS, error)))?;
+            .map_err(|error| reason(&map_error(LINK_HEADERS, error)))?;
         let mut links = Vec::new();
         for (name, way) in PROGRAMS {
             let link = attach_one(ebpf, name, way, &interface.name);
-            links.push(link.map_err(|error| format!("no TCX: {}", one_line(error)))?);
+            links.push(link.map_err(|error| format!("no TCX: {}", reason(&error)))?);
         }
         self.links.insert(interface.index, links);
         Ok(())

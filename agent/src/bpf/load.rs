@@ -243,14 +243,13 @@ fn attach_tracepoints(ebpf: &mut Ebpf, btf: &AyaBtf) -> Vec<(&'static str, Strin
         if let Err(error) =
             program::load(ebpf, name, btf).and_then(|()| program::attach(ebpf, name))
         {
-            let reason = chain(&error);
-            missing.push((name, first_line(&reason).to_owned()));
+            missing.push((name, reason(&error)));
         }
     }
     missing
 }
 
-/// The first line of an error's text: verifier logs run to thousands.
-pub(in crate::bpf) fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What went wrong, by the first line: verifier logs run to thousands.
+pub(in crate::bpf) fn reason(error: &BpfError) -> String {
+    chain(error).lines().next().unwrap_or_default().to_owned()
 }

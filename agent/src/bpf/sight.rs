@@ -6,8 +6,7 @@
 use aya::{Btf as AyaBtf, Ebpf};
 
 use crate::{
-    bpf::{BpfError, load::first_line, program},
-    failure::chain,
+    bpf::{load::reason, program},
     sandbox::protocol::Sight,
 };
 
@@ -67,11 +66,6 @@ fn release(ebpf: &mut Ebpf, sight: Sight) {
     for &name in programs(sight) {
         program::unload(ebpf, name);
     }
-}
-
-fn reason(error: &BpfError) -> String {
-    let text = chain(error);
-    first_line(&text).to_owned()
 }
 
 /// Programs of the kernel half that make up a way.

@@ -7,7 +7,7 @@ use aya::{
 use scopewatch_common::{Capture, Session, session_stream_key, stream_key};
 
 use crate::{
-    bpf::BpfError,
+    bpf::{BpfError, load::map_error},
     capture::{SessionKey, unread::Unread, wire::Unwanted},
 };
 
@@ -59,7 +59,7 @@ fn table<K: Pod, V: Pod>(
     map: &'static str,
 ) -> Result<HashMap<MapData, K, V>, BpfError> {
     let taken = ebpf.take_map(map).ok_or(BpfError::Missing(map))?;
-    HashMap::try_from(taken).map_err(|source| BpfError::Map { map, source: Box::new(source) })
+    HashMap::try_from(taken).map_err(|source| map_error(map, source))
 }
 
 /// Tells the kernel half on which ports HTTP without TLS is captured: one bit for each.
@@ -67,7 +67,7 @@ fn table<K: Pod, V: Pod>(
 /// # Errors
 /// The map cannot be written.
 pub(in crate::bpf) fn list_plain_ports(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), BpfError> {
-    let error = |source| BpfError::Map { map: "PLAIN_PORTS", source: Box::new(source) };
+    let error = |source| map_error("PLAIN_PORTS", source);
     let map = ebpf.map_mut("PLAIN_PORTS").ok_or(BpfError::Missing("map PLAIN_PORTS"))?;
     let mut listed: Array<_, u64> = Array::try_from(map).map_err(error)?;
     for &port in ports {

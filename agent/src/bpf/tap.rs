@@ -14,9 +14,8 @@ use crate::{
     bpf::{
         BpfError,
         interfaces::Interfaces,
-        load::{first_line, program_error},
+        load::{program_error, reason},
     },
-    failure::chain,
     sandbox::protocol::Tap,
 };
 
@@ -88,8 +87,7 @@ fn at_root_cgroup(ebpf: &mut Ebpf) -> Result<(), String> {
     for (name, direction) in
         [("packet_in", CgroupSkbAttachType::Ingress), ("packet_out", CgroupSkbAttachType::Egress)]
     {
-        attach_one(ebpf, name, direction, &root)
-            .map_err(|error| first_line(&chain(&error)).to_owned())?;
+        attach_one(ebpf, name, direction, &root).map_err(|error| reason(&error))?;
     }
     Ok(())
 }

@@ -180,8 +180,7 @@ pub fn decode(raw: &[u8]) -> Result<Record<'_>, RecordError> {
     let kind = RecordKind::try_from(header.kind)
         .map_err(|unknown| RecordError::Unknown { what: "kind", value: unknown.0.into() })?;
     match kind {
-        RecordKind::Data => data(raw),
-        RecordKind::Skipped => skipped(raw),
+        RecordKind::Data | RecordKind::Skipped => data(raw, kind),
         RecordKind::Socket => socket(raw),
         RecordKind::Close => close(raw),
         RecordKind::Segment => segment(raw),
@@ -191,27 +190,17 @@ pub fn decode(raw: &[u8]) -> Result<Record<'_>, RecordError> {
     }
 }
 
-fn data(raw: &[u8]) -> Result<Record<'_>, RecordError> {
+fn data(raw: &[u8], kind: RecordKind) -> Result<Record<'_>, RecordError> {
     let (record, rest) = prefix::<DataRecord>(raw, "data")?;
     let bytes = rest.get(..record.len as usize).ok_or(RecordError::Short("data"))?;
     let direction = direction(record.header.way)?
         .ok_or(RecordError::Unknown { what: "way", value: record.header.way.into() })?;
-    Ok(Record::Data {
-        boot_ns: record.header.time_ns,
-        session: key(&record.header, record.session),
-        direction,
-        offset: record.offset,
-        lost: record.lost.into(),
-        bytes,
-    })
-}
-
-fn skipped(raw: &[u8]) -> Result<Record<'_>, RecordError> {
-    Ok(match data(raw)? {
-        Record::Data { boot_ns, session, direction, offset, lost, .. } => {
-            Record::Skipped { boot_ns, session, direction, offset, bytes: lost }
-        }
-        other => other,
+    let (boot_ns, session) = (record.header.time_ns, key(&record.header, record.session));
+    let (offset, lost) = (record.offset, record.lost.into());
+    Ok(if kind == RecordKind::Skipped {
+        Record::Skipped { boot_ns, session, direction, offset, bytes: lost }
+    } else {
+        Record::Data { boot_ns, session, direction, offset, lost, bytes }
     })
 }
 

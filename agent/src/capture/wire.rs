@@ -337,15 +337,18 @@ impl Wire {
 
     /// Opens what can be opened and tells what came of it.
     fn advance(&mut self, id: FlowId, now: Timestamp, out: &mut Vec<CaptureEvent<Bytes>>) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let Some(mut flow) = self.flows.get_mut(&id) else { return };
         let was_open = flow.is_open();
         flow.tls.resolve(&self.pool);
         // From the first record that opens, not from the first data: what a process writes may be
         // known by its call before it is on its way, as small segments wait for others.
-        if flow.is_open() && !was_open && !self.claim(id) {
-            return;
+        if flow.is_open() && !was_open {
+            if !self.claim(id) {
+                return;
+            }
+            let Some(claimed) = self.flows.get_mut(&id) else { return };
+            flow = claimed;
         }
-        let Some(flow) = self.flows.get_mut(&id) else { return };
         let (mut last, mut carried) = (flow.begun, Vec::new());
         while let Some(output) = flow.tls.next_output() {
             if flow.tunnel.is_some() {
@@ -364,8 +367,11 @@ impl Wire {
             let Some(output) = flow.recall(output, &mut self.clients, now) else { continue };
             last = flow.tell(output, now, out).unwrap_or(last);
         }
-        self.descend(id, carried, out);
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if !carried.is_empty() {
+            self.descend(id, carried, out);
+            let Some(carrier) = self.flows.get_mut(&id) else { return };
+            flow = carrier;
+        }
         self.held = self.held.saturating_sub(flow.held);
         flow.held = flow.tls.held();
         self.held = self.held.saturating_add(flow.held);
